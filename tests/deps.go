@@ -1,0 +1,38 @@
+//go:build depslist
+
+package tests
+
+import (
+	_ "cel.dev/cel-go/cel"
+	_ "cel.dev/cel-go/common/types"
+	_ "cel.dev/cel-go/ext"
+	_ "github.com/axiomhq/hyperloglog"
+	_ "github.com/cilium/ebpf"
+	_ "github.com/cilium/ebpf/cmd/bpf2go"
+	_ "github.com/cilium/ebpf/link"
+	_ "github.com/cilium/ebpf/ringbuf"
+	_ "github.com/dgraph-io/badger/v4"
+	_ "github.com/emiago/sipgo"
+	_ "github.com/emiago/sipgo/sip"
+	_ "github.com/gaissmai/bart"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/icholy/digest"
+	_ "github.com/nyaruka/phonenumbers"
+	_ "github.com/oschwald/geoip2-golang/v2"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/prometheus/client_golang/prometheus/collectors"
+	_ "github.com/prometheus/client_golang/prometheus/testutil"
+	_ "github.com/rogpeppe/go-internal/testscript"
+	_ "github.com/spf13/cobra"
+	_ "github.com/vishvananda/netlink"
+	_ "go.uber.org/goleak"
+	_ "go.yaml.in/yaml/v4"
+	_ "golang.org/x/net/dns/dnsmessage"
+	_ "golang.org/x/net/bpf"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/sys/unix"
+	_ "golang.org/x/term"
+	_ "golang.org/x/time/rate"
+	_ "pgregory.net/rapid"
+)
