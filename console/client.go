@@ -1,0 +1,70 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+// ErrNotRunning is returned when no daemon listens on the socket.
+var ErrNotRunning = errors.New("no ringfence is running with this state directory")
+
+// A Client asks a running daemon.
+type Client struct{ http http.Client }
+
+// NewClient makes a client for the daemon's socket; it connects when asked.
+func NewClient(socket string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}
+	return &Client{http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: time.Minute}}
+}
+
+// Do sends in (nil: nothing) and decodes the answer into out. A refusal comes
+// back as an error with the daemon's words.
+func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("request: %w", err)
+		}
+		body = bytes.NewReader(text)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://ringfence"+path, body)
+	if err != nil {
+		return fmt.Errorf("request: %w", err)
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+			return ErrNotRunning
+		}
+		return fmt.Errorf("control socket: %w", err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 256<<20))
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		var no refusal
+		if err := json.Unmarshal(text, &no); err != nil || no.Error == "" {
+			return fmt.Errorf("control socket: %s", answer.Status)
+		}
+		return errors.New(no.Error)
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	return nil
+}
