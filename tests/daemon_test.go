@@ -202,3 +202,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 	t.Fatalf("never came true: %s", what)
 }
+
+func writeFile(path, text string) error { return os.WriteFile(path, []byte(text), 0o600) }
+
+func itoa(n int) string { return fmt.Sprint(n) }

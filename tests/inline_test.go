@@ -1,0 +1,201 @@
+package tests
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	guardOut = "10.77.1.1:5060"
+	pbxAddr  = "10.77.2.2:5060"
+	phones   = "10.77.1.2"
+	trunk    = "10.77.1.9"
+)
+
+// inline is the whole thing: outside, guard with XDP on its outer veth, PBX.
+func inline(t *testing.T, more ...string) (*lab, *pbx, *daemon) {
+	t.Helper()
+	l := newLab(t)
+	l.address(trunk)
+	p := startPBX(t, l, pbxAddr, "10.77.2.1:5060", trunk)
+	d := start(t, l.guard, t.TempDir(), append([]string{
+		"--config", writeConfig(t, "version: 1\n"+
+			"listen:\n"+
+			"  - {transport: udp, address: 10.77.1.1:5060}\n"+
+			"  - {transport: tcp, address: 10.77.1.1:5060}\n"+
+			"  - {transport: udp, address: 10.77.2.1:5060}\n"+
+			"next_hops:\n"+
+			"  - {name: pbx, address: 10.77.2.2:5060, probe: 1s}\n"+
+			"  - {name: carrier, pool: carrier, address: 10.77.1.9:5090, match: address, probe: -1s}\n"+
+			"register: path\n"+
+			"screen: {mode: native, interfaces: [out], pin: none}\n"+
+			"metrics: \"off\"\n"),
+	}, more...)...)
+	return l, p, d
+}
+
+func register(t *testing.T, l *lab, user, password, local string) {
+	t.Helper()
+	must(t, user+" registers", sipp{host: l.outside, scenario: "register", local: local, remote: guardOut, user: user, password: password}.run(t, l))
+}
+
+func TestInlineCalls(t *testing.T) {
+	l, _, d := inline(t)
+	if out := d.ask("status"); !strings.Contains(out, "native on out") {
+		t.Errorf("the filter is not native on the outer interface:\n%s", out)
+	}
+	alice, bob := addr(phones, 5071), addr(phones, 5072)
+	register(t, l, "alice", "secret-a", alice)
+	register(t, l, "bob", "secret-b", bob)
+
+	t.Run("phone to phone", func(t *testing.T) {
+		answered := sipp{host: l.outside, scenario: "answer", local: bob, user: "bob"}.background(t, l)
+		must(t, "alice calls bob", sipp{host: l.outside, scenario: "call", local: alice, remote: guardOut, user: "alice", password: "secret-a", to: "bob", talk: 200 * time.Millisecond}.run(t, l))
+		must(t, "bob answers", answered())
+	})
+	t.Run("trunk to phone", func(t *testing.T) {
+		answered := sipp{host: l.outside, scenario: "answer", local: bob, user: "bob"}.background(t, l)
+		must(t, "the carrier calls bob", sipp{host: l.outside, scenario: "trunk", local: addr(trunk, 5090), remote: guardOut, user: "+37167000000", to: "bob", talk: 200 * time.Millisecond}.run(t, l))
+		must(t, "bob answers", answered())
+	})
+	t.Run("cancel", func(t *testing.T) {
+		rang := sipp{host: l.outside, scenario: "ring", local: bob, user: "bob"}.background(t, l)
+		must(t, "alice gives up", sipp{host: l.outside, scenario: "cancel", local: alice, remote: guardOut, user: "alice", password: "secret-a", to: "bob"}.run(t, l))
+		must(t, "bob rang", rang())
+	})
+	t.Run("over TCP", func(t *testing.T) {
+		answered := sipp{host: l.outside, scenario: "answer", local: bob, user: "bob"}.background(t, l)
+		must(t, "alice calls bob", sipp{host: l.outside, scenario: "call", local: addr(phones, 5073), remote: guardOut, user: "alice", password: "secret-a", to: "bob", tcp: true}.run(t, l))
+		must(t, "bob answers", answered())
+	})
+}
+
+// TestInlineKill ends the daemon as the kernel would in the middle of calls:
+// no established call is lost, and bans hold all the time.
+func TestInlineKill(t *testing.T) {
+	l, _, d := inline(t)
+	alice, bob := addr(phones, 5071), addr(phones, 5072)
+	register(t, l, "alice", "secret-a", alice)
+	register(t, l, "bob", "secret-b", bob)
+	attacker := l.address("10.77.1.66")
+	d.ask("bans", "add", attacker, "--for", "1h", "--reason", "held in the test")
+
+	const calls = 40
+	answered := sipp{host: l.outside, scenario: "answer", local: bob, user: "bob", calls: calls}.background(t, l)
+	called := sipp{host: l.outside, scenario: "call", local: alice, remote: guardOut, user: "alice", password: "secret-a", to: "bob", calls: calls, rate: 20, talk: 5 * time.Second}.background(t, l)
+	eventually(t, "all calls are up", func() bool {
+		var up []struct{ State string }
+		d.table(&up, "calls")
+		n := 0
+		for _, c := range up {
+			if c.State == "answered" {
+				n++
+			}
+		}
+		return n == calls
+	})
+	d.kill()
+	d.launch()
+	must(t, "the callers hang up after the restart", called())
+	must(t, "the callees saw it", answered())
+	var bans []struct{ Prefix string }
+	d.table(&bans, "bans", "list")
+	if len(bans) != 1 || bans[0].Prefix != attacker+"/32" {
+		t.Errorf("bans after the restart: %v", bans)
+	}
+	if got := probe(t, l, attacker); got != "" {
+		t.Errorf("the banned source got an answer: %q", got)
+	}
+}
+
+// probe sends an OPTIONS from an outside address and returns what came back.
+func probe(t *testing.T, l *lab, from string) string {
+	t.Helper()
+	script := `
+import socket,sys
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind((sys.argv[1],0)); s.settimeout(1)
+p=s.getsockname()[1]
+s.sendto(("OPTIONS sip:100@10.77.1.1 SIP/2.0\r\nVia: SIP/2.0/UDP %s:%d;branch=z9hG4bKprobe%d;rport\r\nFrom: <sip:p@x>;tag=1\r\nTo: <sip:100@10.77.1.1>\r\nCall-ID: %d@p\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"%(sys.argv[1],p,p,p)).encode(),("10.77.1.1",5060))
+try: print(s.recv(4096).decode().split("\r\n")[0])
+except socket.timeout: pass
+`
+	out, err := l.in(l.outside, "python3", "-c", script, from).CombinedOutput()
+	if err != nil {
+		t.Fatalf("probe: %v: %s", err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// TestInlineFailover takes the first of two next hops away.
+func TestInlineFailover(t *testing.T) {
+	needs(t, "sipp")
+	bob := freePort(t)
+	guard := freePort(t)
+	dead := freePort(t)
+	d := start(t, "", t.TempDir(), "--config", writeConfig(t, "version: 1\n"+
+		"listen: [{transport: udp, address: \"127.0.0.1:"+itoa(guard)+"\"}]\n"+
+		"next_hops:\n"+
+		"  - {name: first, address: \"127.0.0.1:"+itoa(dead)+"\", probe: -1s}\n"+
+		"  - {name: second, address: \"127.0.0.1:"+itoa(bob)+"\", priority: 1, probe: -1s}\n"+
+		"screen: {mode: \"off\"}\nmetrics: \"off\"\n"), "--rules", "none")
+	answered := sipp{scenario: "answer", local: addr("127.0.0.1", bob), user: "bob"}.background(t, nil)
+	must(t, "a call with the first next hop away", sipp{scenario: "trunk", local: addr("127.0.0.1", freePort(t)), remote: addr("127.0.0.1", guard), user: "caller", to: "bob", talk: 100 * time.Millisecond}.run(t, nil))
+	must(t, "the second answers", answered())
+	_ = d
+}
+
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	path := t.TempDir() + "/ringfence.yaml"
+	if err := writeFile(path, text); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestSipvicious lets Debian's tools loose on the guard in front of a PBX that
+// authenticates, and on one that authenticates itself.
+func TestSipvicious(t *testing.T) {
+	needs(t, "svmap", "svwar", "svcrack")
+	for _, mode := range []string{"pass-through", "local accounts"} {
+		t.Run(mode, func(t *testing.T) {
+			var more []string
+			if mode == "local accounts" {
+				more = []string{"--account", "alice:secret-a", "--account", "bob:secret-b", "--realm", "pbx"}
+			}
+			l, _, d := inline(t, more...)
+			for _, a := range []string{"10.77.1.61", "10.77.1.62", "10.77.1.63"} {
+				l.address(a)
+			}
+			run := func(tool, from string, args ...string) string {
+				cmd := l.in(l.outside, "timeout", append([]string{"25", tool, "-b", from}, args...)...)
+				cmd.Dir = t.TempDir()
+				out, _ := cmd.CombinedOutput() // they end with an error when nothing answers
+				return string(out)
+			}
+			t.Run("svmap is limited and silenced", func(t *testing.T) {
+				run("svmap", "10.77.1.61", "10.77.1.1", "-p5060", "-m", "OPTIONS")
+				if said := d.ask("explain", "10.77.1.61"); !strings.Contains(said, "limited") || strings.Contains(said, "banned by") {
+					t.Errorf("explain says:\n%s", said)
+				}
+				if got := probe(t, l, "10.77.1.61"); got != "" {
+					t.Errorf("it still gets answers: %q", got)
+				}
+			})
+			t.Run("svwar cannot tell extensions apart", func(t *testing.T) {
+				out := run("svwar", "10.77.1.62", "-e100-120", "-m", "INVITE", "10.77.1.1", "--force")
+				if strings.Contains(out, "reqauth") || strings.Contains(out, "noauth") {
+					t.Errorf("it found extensions:\n%s", out)
+				}
+			})
+			t.Run("svcrack is banned", func(t *testing.T) {
+				run("svcrack", "10.77.1.63", "-u", "alice", "-r1000-1100", "10.77.1.1")
+				said := d.ask("explain", "10.77.1.63")
+				if !strings.Contains(said, "banned by rule") {
+					t.Errorf("explain says:\n%s", said)
+				}
+			})
+		})
+	}
+}
