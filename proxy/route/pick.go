@@ -1,37 +1,96 @@
 package route
 
 import (
-	"context"
-	"net/netip"
+	"hash/fnv"
+	"math"
+	"math/bits"
 )
-
-// Routes are the next hops in their pools. They are safe for concurrent use.
-type Routes struct{}
-
-type health struct{}
-
-// New checks the configuration and resolves its names; one that cannot be
-// resolved is said in the log and tried again by Run. It starts nothing.
-func New(ctx context.Context, o Options) (*Routes, error) { return &Routes{}, nil }
 
 // Pick chooses the hop of a pool for a call, the same one for every request of
 // the call while it lives, and adds it to tried. It never picks a hop that was
 // tried before; false means that none is left.
-func (r *Routes) Pick(pool string, callID []byte, tried *Tried) (*Hop, bool) { return nil, false }
+//
+// Among the hops of the best priority that has live ones it takes the one of
+// the highest weighted rendezvous score, so a hop that goes or comes moves only
+// its own share of the calls.
+func (r *Routes) Pick(pool string, callID []byte, tried *Tried) (*Hop, bool) {
+	if tried.n == Tries {
+		return nil, false
+	}
+	tiers := r.inForce.Load().pools[pool]
+	key := fnv1a(callID)
+	now := r.o.Now().UnixNano()
+	h := best(tiers, key, tried, now, false)
+	if h == nil && !r.o.RefuseWhenDown {
+		h = best(tiers, key, tried, now, true)
+	}
+	if h == nil {
+		return nil, false
+	}
+	tried.hops[tried.n] = h.health
+	tried.n++
+	return h, true
+}
 
-// Report tells what came of sending a request to a hop.
-func (r *Routes) Report(h *Hop, res Result) {}
+func best(tiers []tier, key uint64, tried *Tried, now int64, anyway bool) *Hop {
+	for _, t := range tiers {
+		var found *Hop
+		top := math.Inf(-1)
+		for _, h := range t {
+			if !anyway && h.health.until.Load() > now || tried.has(h.health) {
+				continue
+			}
+			if s := score(key^h.seed, h.Weight); s > top {
+				found, top = h, s
+			}
+		}
+		if found != nil {
+			return found
+		}
+	}
+	return nil
+}
 
-// ByAddress is the hop that sends from an address: what tells inside from
-// outside.
-func (r *Routes) ByAddress(a netip.AddrPort) (*Hop, bool) { return nil, false }
+func (t *Tried) has(h *health) bool {
+	for _, x := range t.hops[:t.n] {
+		if x == h {
+			return true
+		}
+	}
+	return false
+}
 
-// ByNumber is the pool of the longest configured prefix of a number.
-func (r *Routes) ByNumber(number string) (pool string, ok bool) { return "", false }
+// score is -weight / ln(u) with u drawn from (0, 1) by the hash: the highest of
+// several such scores falls on each with a chance in proportion to its weight.
+func score(x uint64, weight int) float64 {
+	u := (float64(mix(x)>>11) + 0.5) / (1 << 53)
+	return -float64(weight) / math.Log(u)
+}
 
-// Snapshot is the health of every hop, in the order of the configuration.
-func (r *Routes) Snapshot() []Status { return nil }
+// mix spreads every bit of x over all bits: the finalizer of SplitMix64.
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
 
-// Run probes hops and looks names up again until ctx ends, and joins what it
-// started.
-func (r *Routes) Run(ctx context.Context) error { return nil }
+// fnv1a is the hash of hash/fnv, without its interface: a restart and another
+// node must come to the same hop, so the hash has no random seed.
+func fnv1a(b []byte) uint64 {
+	h := uint64(14695981039346656037)
+	for _, c := range b {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	return h
+}
+
+// seed is what a hop is known by in rendezvous hashing.
+func seed(all uint64, id identity) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(id.name))
+	h.Write([]byte{0})
+	b, _ := id.address.MarshalBinary() // never fails
+	h.Write(b)
+	return mix(h.Sum64() ^ bits.RotateLeft64(all, 32))
+}

@@ -23,11 +23,11 @@ type Config struct {
 	Host      string // address or DNS name
 	Port      uint16 // 0: SRV records of a name, else 5060, or 5061 over TLS (RFC 3263 section 4.2)
 	Transport guard.Transport
-	Priority  int           // lower is tried first, as in SRV records
-	Weight    int           // share among equals; 0 means 1
-	Probe     time.Duration // between OPTIONS probes; 0: none
-	Prefixes  []string      // numbers that go to its pool, for trunks: "+4930", "00"
-	Sources   []netip.Prefix
+	Priority  int            // lower is tried first, as in SRV records
+	Weight    int            // share among equals; 0 means 1
+	Probe     time.Duration  // between OPTIONS probes; 0: none
+	Prefixes  []string       // numbers that go to its pool, for trunks: "+4930", "00"
+	Sources   []netip.Prefix // from where it sends, beside its own address
 }
 
 // A Hop is one address to forward to. It is read only; when a name resolves to
@@ -42,6 +42,7 @@ type Hop struct {
 	Weight    int
 	Probe     time.Duration
 
+	rank   int    // Priority, then that of the SRV record
 	seed   uint64 // what rendezvous hashing knows the hop by
 	health *health
 }
