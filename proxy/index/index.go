@@ -43,6 +43,7 @@ type Limits struct {
 type Repairs struct {
 	Folded  int // folded lines joined
 	Compact int // compact header names written out
+	Blanks  int // header names with blanks between them and the colon
 	Cut     int // octets after Content-Length cut off a datagram
 }
 
@@ -124,6 +125,10 @@ type Message struct {
 	count   int
 	first   [names]uint8 // 1 + position in headers
 	many    [names]uint8 // lines of that name
+
+	contacts int      // Contact values
+	star     bool     // one of them is *
+	seen     [64]seen // parameter names of the list being read
 }
 
 // Raw is the message in plain form: the bytes that are judged and forwarded.
