@@ -1,0 +1,142 @@
+// Package numbers says where a call goes: the dial plan makes a number of E.164
+// of what was dialled, and the numbering plan says where and what that is.
+package numbers
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"ringfence/guard"
+	"ringfence/proxy/index"
+)
+
+func init() { guard.Register(Kind) }
+
+// Kind makes the guard.
+var Kind = guard.Kind{
+	Name:   "numbers",
+	Doc:    "where a call goes: the number in E.164, its country and kind, and whether it is an emergency",
+	Config: func() any { return &Config{} },
+	New:    func(h guard.Host, c any) (*guard.Guard, error) { return New(h, *c.(*Config)) },
+}
+
+var errNoNumbers = errors.New("no numbering plan is loaded")
+
+// New makes the guard. Host.Numbers may be nil: dst.country and dst.kind are
+// then errors for calls to a number.
+func New(h guard.Host, c Config) (*guard.Guard, error) {
+	p, err := newPlan(c)
+	if err != nil {
+		return nil, err
+	}
+	// plan asks the numbering plan about the number; found is false if nothing
+	// was dialled that is a number, or the plan does not know it.
+	plan := func(ctx context.Context, f *guard.Facts) (n guard.Number, found bool, err error) {
+		v, err := f.Ask(ctx, "dst.e164")
+		if err != nil || v.Str() == "" {
+			return n, false, err
+		}
+		if h.Numbers == nil {
+			return n, false, errNoNumbers
+		}
+		n, found = h.Numbers.Lookup(v.Str())
+		return n, found, nil
+	}
+	return &guard.Guard{Name: "numbers", Facts: []guard.Fact{
+		{
+			Name: "dst.emergency", Type: guard.Bool, Stage: guard.StageMessage, Cost: guard.Free,
+			Doc: "Whether a call goes to an emergency number, exactly and after the dial plan, or to urn:service:sos (RFC 5031).",
+			Get: func(_ context.Context, f *guard.Facts) (guard.Value, error) {
+				return guard.Truth(p.emergencyCall(f.Message())), nil
+			},
+		},
+		{
+			Name: "dst.e164", Type: guard.String, Stage: guard.StageCall, Cost: guard.Memory,
+			Doc: "The number that is called in the form of E.164, \"+37167000000\", or empty for extensions, names and short numbers.",
+			Get: func(_ context.Context, f *guard.Facts) (guard.Value, error) {
+				return guard.Text(p.number(f.Message())), nil
+			},
+		},
+		{
+			Name: "dst.country", Type: guard.String, Stage: guard.StageCall, Cost: guard.Memory, Needs: []string{"dst.e164"},
+			Doc: "The country of the number that is called, ISO 3166-1 alpha-2, empty for international services and what is no number.",
+			Get: func(ctx context.Context, f *guard.Facts) (guard.Value, error) {
+				n, _, err := plan(ctx, f)
+				return guard.Text(n.Country), err
+			},
+		},
+		{
+			Name: "dst.kind", Type: guard.String, Stage: guard.StageCall, Cost: guard.Memory, Needs: []string{"dst.e164"},
+			Doc: "The kind of the number that is called: fixed, mobile, premium, shared, toll-free, satellite, voip, international, short, unknown; empty for what is no number.",
+			Get: func(ctx context.Context, f *guard.Facts) (guard.Value, error) {
+				n, found, err := plan(ctx, f)
+				if err != nil {
+					return guard.Value{}, err
+				}
+				if v, _ := f.Ask(ctx, "dst.e164"); !found && v.Str() != "" {
+					n.Kind = "unknown"
+				}
+				return guard.Text(n.Kind), nil
+			},
+		},
+	}}, nil
+}
+
+// emergencyCall looks at requests that make a call only. A REGISTER or OPTIONS
+// for sip:112@ is no emergency, and must not get what an emergency gets.
+func (p *plan) emergencyCall(m *guard.Message) bool {
+	x := m.Index
+	if x == nil || !x.Request || x.Method != index.Invite && x.Method != index.Ack && x.Method != index.Cancel {
+		return false
+	}
+	user := x.Text(x.URI.User)
+	if strings.EqualFold(x.Text(x.URI.Scheme), "urn") {
+		const sos = "service:sos"
+		return len(user) >= len(sos) && strings.EqualFold(user[:len(sos)], sos) && (len(user) == len(sos) || user[len(sos)] == '.')
+	}
+	var room [maxDialed]byte
+	return p.isEmergency(p.dialed(&room, user))
+}
+
+// number is the number that is called: by the Request-URI, at stage reply by
+// that of the request, at stage end by that of the call.
+func (p *plan) number(m *guard.Message) string {
+	var room [maxDialed]byte
+	var out [16]byte
+	switch {
+	case m.Reply != nil:
+		return string(p.appendE164(out[:0], p.dialed(&room, m.Reply.Target)))
+	case m.Index == nil && m.Call != nil:
+		return string(p.appendE164(out[:0], p.dialed(&room, m.Call.Dialed)))
+	case m.Index == nil || !m.Index.Request || strings.EqualFold(m.Index.Text(m.Index.URI.Scheme), "urn"):
+		return ""
+	}
+	user := m.Index.Text(m.Index.URI.User)
+	d := p.dialed(&room, user)
+	if len(d) > 0 && d[0] != '+' {
+		if context := phoneContext(user, m.Index.Text(m.Index.URI.Params)); strings.HasPrefix(context, "+") {
+			// A local number within a global context (RFC 3966 section 5.1.5).
+			var whole [2 * maxDialed]byte
+			var contextRoom [maxDialed]byte
+			return string(p.appendE164(out[:0], append(append(whole[:0], p.dialed(&contextRoom, context)...), d...)))
+		}
+	}
+	return string(p.appendE164(out[:0], d))
+}
+
+// phoneContext finds the parameter of a tel URI, or of a sip URI that was made of one:
+// there it stands in the user part (RFC 3261 section 19.1.6).
+func phoneContext(user, params string) string {
+	_, inUser, _ := strings.Cut(user, ";")
+	for _, rest := range [...]string{inUser, params} {
+		for rest != "" {
+			var one string
+			one, rest, _ = strings.Cut(rest, ";")
+			if name, value, _ := strings.Cut(one, "="); strings.EqualFold(name, "phone-context") {
+				return value
+			}
+		}
+	}
+	return ""
+}
