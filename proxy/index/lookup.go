@@ -49,19 +49,19 @@ func written(name []byte) string {
 	return ""
 }
 
-// A slot of the table of names holds the names of one hash; two fit.
-type slot [2]Name
+// A slot of the table of names holds the names of one hash; four fit.
+type slot [4]Name
 
 var slots = fill()
 
 func fill() (t [256]slot) {
 	for n := Other + 1; n < names; n++ {
 		s := &t[hash([]byte(nameTexts[n]))]
-		if s[0] == Other {
-			s[0] = n
-		} else {
-			s[1] = n
+		free := 0
+		for s[free] != Other { // a fifth name stops the program before it starts
+			free++
 		}
+		s[free] = n
 	}
 	return t
 }
