@@ -80,7 +80,7 @@ func (a *Auth) Proves(m *guard.Message) bool {
 		return false
 	}
 	for value := range credentialHeaders(m.Index) {
-		if c, ok := parseCredentials(m.Index.Text(value)); ok {
+		if c, ok := read(m.Index, value); ok {
 			if f, _ := a.freshness(c.nonce, m.Src, m.At); f == proving {
 				return true
 			}
@@ -93,7 +93,7 @@ func (a *Auth) Proves(m *guard.Message) bool {
 // header of m is for us: it carries a nonce of ours, or, with accounts, our
 // realm. Such a header is consumed and not forwarded (RFC 3261 section 22.3).
 func (a *Auth) Ours(m *guard.Message, value index.Span) bool {
-	c, ok := parseCredentials(m.Index.Text(value))
+	c, ok := read(m.Index, value)
 	if !ok {
 		return false
 	}

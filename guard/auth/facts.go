@@ -112,7 +112,7 @@ func (a *Auth) claimed(m *guard.Message) credentials {
 	}
 	if m.Index != nil && m.Index.Request {
 		for value := range credentialHeaders(m.Index) {
-			if c, ok := parseCredentials(m.Index.Text(value)); ok {
+			if c, ok := read(m.Index, value); ok {
 				return c
 			}
 		}

@@ -109,7 +109,9 @@ func (k *checker) messageFacts() []guard.Fact {
 			if m.Index == nil {
 				return guard.Text("")
 			}
-			return guard.Text(unescape(userOf(m.Index.Text(m.Index.Value(index.ReferToName)))))
+			target := m.Index.Addresses(index.ReferToName)
+			to, _, _ := target.Next()
+			return user(m.Index, to.URI)
 		}),
 		know("sip.event", guard.String, "The event package of SUBSCRIBE, NOTIFY and PUBLISH without its parameters, or empty.", func(m *guard.Message) guard.Value {
 			if m.Index == nil {
@@ -170,42 +172,12 @@ func expires(x *index.Message) int64 {
 	if x == nil {
 		return -1
 	}
-	rest := x.Text(x.Contact.Params)
-	for rest != "" {
-		var one string
-		one, rest, _ = strings.Cut(rest, ";")
-		name, value, _ := strings.Cut(one, "=")
-		if !strings.EqualFold(strings.Trim(name, " \t"), "expires") {
-			continue
-		}
-		if n, err := strconv.ParseUint(strings.Trim(value, " \t"), 10, 32); err == nil {
+	if value, found := x.Param(x.Contact.Params, "expires"); found {
+		if n, ok := x.Number(value); ok {
 			return int64(n)
 		}
 	}
 	return int64(x.Expires)
-}
-
-// userOf finds the user part of the URI in an address, as written.
-func userOf(address string) string {
-	if open := strings.IndexByte(address, '<'); open >= 0 {
-		address, _, _ = strings.Cut(address[open+1:], ">")
-	}
-	scheme, rest, found := strings.Cut(address, ":")
-	if !found {
-		return ""
-	}
-	if strings.EqualFold(scheme, "tel") {
-		number, _, _ := strings.Cut(rest, ";")
-		return number
-	}
-	// Headers after a question mark may hold an @ of their own.
-	rest, _, _ = strings.Cut(rest, "?")
-	userinfo, _, found := strings.Cut(rest, "@")
-	if !found {
-		return ""
-	}
-	name, _, _ := strings.Cut(userinfo, ":")
-	return name
 }
 
 // unescape undoes %XX (RFC 3261 section 19.1.2). Text without any stays as it

@@ -17,7 +17,6 @@ const (
 	URIUser        Problem = "uri-user"             // Request-URI user has bytes that no user has, even escaped
 	FromScheme     Problem = "from-scheme"          // From is not sip, sips or tel
 	ToScheme       Problem = "to-scheme"            // To is not sip, sips, tel or urn
-	FromTag        Problem = "from-tag-missing"     // section 8.1.1.3
 	EmptyBranch    Problem = "branch-empty"         // the branch is the magic cookie and nothing more (section 8.1.1.7)
 	MaxForwards    Problem = "max-forwards-range"   // above 255 (section 20.22)
 	ManyVias       Problem = "via-count"            // more Via values than configured
@@ -70,8 +69,6 @@ func addresses(x *index.Message) Problem {
 		return FromScheme
 	case !oneOf(scheme(x.To.URI), "sip", "sips", "tel", "urn"):
 		return ToScheme
-	case x.From.Tag.Empty():
-		return FromTag
 	case len(x.Bytes(x.Via.Branch)) == len("z9hG4bK") && strings.EqualFold(x.Text(x.Via.Branch), "z9hG4bK"):
 		return EmptyBranch
 	case x.MaxForwards > 255:
@@ -81,7 +78,7 @@ func addresses(x *index.Message) Problem {
 }
 
 func (k *checker) headers(m *guard.Message, x *index.Message) Problem {
-	contacts := values(x, index.ContactName)
+	contacts := contacts(x)
 	star := contacts > 0 && x.Text(x.Value(index.ContactName)) == "*"
 	switch {
 	case x.Vias > k.Vias:
@@ -154,45 +151,22 @@ func strangeUser(user string) bool {
 	return strings.ContainsAny(unescape(user), "|`{}\\\r\n\x00")
 }
 
-// values counts the values of a header over its lines and commas. Commas in
-// quotes and in angle brackets part nothing.
-func values(x *index.Message, n index.Name) int {
-	count := 0
-	if x.Count(n) == 0 {
+// contacts counts the Contact values over their lines and commas.
+func contacts(x *index.Message) (count int) {
+	if x.Count(index.ContactName) == 0 {
 		return 0
 	}
-	for _, h := range x.Headers() {
-		if h.Name == n {
-			count += 1 + commas(x.Text(h.Value))
+	for list := x.Addresses(index.ContactName); ; count++ {
+		if _, _, ok := list.Next(); !ok {
+			return count
 		}
 	}
-	return count
-}
-
-func commas(s string) (n int) {
-	quoted, angled := false, false
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '<':
-			angled = true
-		case c == '>':
-			angled = false
-		case c == ',' && !angled:
-			n++
-		}
-	}
-	return n
 }
 
 func accepts(x *index.Message) (n int) {
 	for _, h := range x.Headers() {
 		if h.Name == index.Other && strings.EqualFold(x.Text(h.Key), "Accept") {
-			n += 1 + commas(x.Text(h.Value))
+			n += 1 + strings.Count(x.Text(h.Value), ",")
 		}
 	}
 	return n

@@ -81,8 +81,7 @@ func (k *checker) ours(host string, dst netip.Addr) bool {
 	if len(k.Domains)+len(k.addresses) == 0 {
 		return true
 	}
-	if a, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
-		a = a.Unmap()
+	if a, ok := address(host); ok {
 		if a == dst.Unmap() {
 			return true
 		}
@@ -103,6 +102,16 @@ func (k *checker) ours(host string, dst netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// address reads a host that is one. Names are not tried: the error would be made
+// for every message.
+func address(host string) (netip.Addr, bool) {
+	if host == "" || host[0] != '[' && (host[len(host)-1] < '0' || host[len(host)-1] > '9') {
+		return netip.Addr{}, false
+	}
+	a, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return a.Unmap(), err == nil
 }
 
 // know makes a fact that only reads the message and cannot fail.
