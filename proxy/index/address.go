@@ -24,9 +24,6 @@ func (m *Message) params(f *found, at, end int) (all Span, next int, p Problem) 
 			return Span{}, 0, BadParameter
 		}
 		key := span(name, at)
-		if p := m.once(&count, h, name, at); p != "" {
-			return Span{}, 0, p
-		}
 		to = at
 		at = skip(b, at, end)
 		var value Span
@@ -50,6 +47,9 @@ func (m *Message) params(f *found, at, end int) (all Span, next int, p Problem) 
 			value = span(start, at)
 			to = at
 			at = skip(b, at, end)
+		}
+		if p := m.once(&count, h, key, value); p != "" {
+			return Span{}, 0, p
 		}
 		f.keep(b, key, value)
 	}
@@ -81,26 +81,36 @@ func (f *found) keep(b []byte, key, value Span) {
 	}
 }
 
-// once refuses a parameter name that the list has had. A list holds at most
-// len(m.seen) names, so the work is bounded.
-func (m *Message) once(count *int, h uint32, from, to int) Problem {
+// once refuses a parameter that the list has had, unless it is an exact repeat
+// of one that the index does not keep: handsets repeat their feature tags, and
+// no two readers differ in those. A list holds at most len(m.seen) parameters,
+// so the work is bounded.
+func (m *Message) once(count *int, h uint32, key, value Span) Problem {
 	if *count == len(m.seen) {
 		return TooManySeparators
 	}
 	for _, s := range m.seen[:*count] {
-		if s.hash == h && equalFold(m.raw[from:to], m.Text(s.name)) {
+		if s.hash != h || !m.Is(key, m.Text(s.key)) {
+			continue
+		}
+		if kept(m.Bytes(key)) || string(m.Bytes(value)) != string(m.Bytes(s.value)) {
 			return DupParameter
 		}
 	}
-	m.seen[*count] = seen{h, span(from, to)}
+	m.seen[*count] = seen{h, key, value}
 	*count++
 	return ""
 }
 
-// seen is a parameter name that a list has had.
+func kept(name []byte) bool {
+	return equalFold(name, "tag") || equalFold(name, "rport") ||
+		equalFold(name, "branch") || equalFold(name, "received")
+}
+
+// seen is a parameter that a list has had.
 type seen struct {
-	hash uint32
-	name Span
+	hash       uint32
+	key, value Span
 }
 
 // address reads one name-addr or addr-spec with its parameters (RFC 3261

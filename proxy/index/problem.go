@@ -96,7 +96,7 @@ func Problems() []Meaning {
 		{URIHeaders, "headers in the Request-URI (RFC 3261 section 19.1.1)"},
 		{BareURI, "a question mark in an address without angle brackets (RFC 3261 section 20)"},
 		{BadParameter, "an empty or ill-formed parameter"},
-		{DupParameter, "the same parameter twice (RFC 3261 section 7.3.1)"},
+		{DupParameter, "the same parameter twice with two values, or a tag, branch, received or rport twice (RFC 3261 section 7.3.1)"},
 		{BadQuote, "a quoted string that does not end"},
 		{BadAngle, "an angle bracket that is not closed"},
 		{BadDisplay, "a display name with a byte that needs quotes"},

@@ -84,11 +84,12 @@ func (m *Message) tail(u *URI, at, end int) Problem {
 			if at == name {
 				return BadParameter
 			}
-			if p := m.once(&count, h, name, at); p != "" {
-				return p
-			}
+			key, from := span(name, at), at
 			for at < end && b[at] != ';' && b[at] != '?' {
 				at++
+			}
+			if p := m.once(&count, h, key, span(from, at)); p != "" {
+				return p
 			}
 		}
 		u.Params = span(from, at)
