@@ -52,10 +52,10 @@ func (f *Facts) AskID(ctx context.Context, id int) (Value, error) {
 		return Value{}, fmt.Errorf("fact %s asks for itself", f.book.facts[id].Name)
 	}
 	fact := &f.book.facts[id]
-	f.asked = append(f.asked, id)
 	if fact.Stage > f.at {
 		return Value{}, fmt.Errorf("fact %s is known from stage %s and was asked at %s", fact.Name, fact.Stage, f.at)
 	}
+	f.asked = append(f.asked, id)
 	f.state[id] = asking
 	v, err := fact.Get(ctx, f)
 	if err != nil {
