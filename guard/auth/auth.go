@@ -97,8 +97,21 @@ func (a *Auth) Ours(m *guard.Message, value index.Span) bool {
 	if !ok {
 		return false
 	}
-	f, _ := a.freshness(c.nonce, m.Src, m.At)
-	return f != foreign || a.Local() && c.realm == a.realmText
+	if f, _ := a.freshness(c.nonce, m.Src, m.At); f != foreign || a.Local() && c.realm == a.realmText {
+		return true
+	}
+	// A nonce that we gave to another port of a phone behind a NAT is ours to
+	// take out as well: the tail is good whatever the source.
+	algorithm, known := canonical(c.algorithm)
+	if !known || len(c.nonce) != plainSize+tailSize {
+		return false
+	}
+	for i := range a.keys {
+		if a.offered(c.nonce, &a.keys[i], algorithm, c.realm, m.Index.Text(m.Index.CallID)) {
+			return true
+		}
+	}
+	return false
 }
 
 // A Result is what became of the credentials; see the fact auth.result.

@@ -373,6 +373,12 @@ func TestOurs(t *testing.T) {
 	if !pass.Ours(given, given.Index.Value(index.AuthorizationName)) {
 		t.Error("credentials with our nonce are ours")
 	}
+	p.realm = DefaultRealm
+	moved := request(t, "INVITE", uri, p.header(nonceFor(t, pass, start, "MD5", nil), "INVITE"), start)
+	moved.Src = netip.AddrPortFrom(phone.Addr(), 40000)
+	if value := moved.Index.Value(index.AuthorizationName); !pass.Ours(moved, value) || pass.Proves(moved) {
+		t.Error("our nonce from another port is ours, and proves nothing")
+	}
 }
 
 func TestOfSeveralOursCounts(t *testing.T) {

@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"crypto/rand"
-	"strings"
 
 	"ringfence/guard"
 )
@@ -89,7 +88,7 @@ func (a *Auth) facts() []guard.Fact {
 				if name, known := canonical(c.algorithm); known {
 					return guard.Text(name), nil
 				}
-				return guard.Text(strings.ToUpper(c.algorithm)), nil
+				return guard.Text(c.algorithm), nil
 			},
 		},
 		{
