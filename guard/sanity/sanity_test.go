@@ -373,36 +373,6 @@ func TestReplyAndEnd(t *testing.T) {
 	}
 }
 
-// An engine that asks for every fact of stage message allocates nothing.
-func TestAllocations(t *testing.T) {
-	m := parse(t, plain, "application/sdp", offer)
-	g := newChecker(t, Config{Domains: []string{"example.com"}})
-	e, err := guard.NewEngine(guard.EngineOptions{Guards: []*guard.Guard{g}, Policy: everything{}, Now: func() time.Time { return at }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := new(guard.Decision)
-	if n := testing.AllocsPerRun(100, func() { e.Judge(context.Background(), m, d) }); n != 0 {
-		t.Errorf("%v allocations, want 0", n)
-	}
-}
-
-// everything asks for each fact of stage message but dialog.known, by number.
-type everything struct{}
-
-func (everything) Version() string { return "test" }
-
-func (everything) Decide(ctx context.Context, _ guard.Stage, f *guard.Facts, _ *guard.Decision) guard.Verdict {
-	for id := range messageFactCount {
-		if _, err := f.AskID(ctx, id); err != nil {
-			return guard.Verdict{Action: guard.Drop}
-		}
-	}
-	return guard.Verdict{Action: guard.Allow}
-}
-
-var messageFactCount = len((&checker{}).messageFacts())
-
 // sourceOf reads where a captured message came from, columns 4 and 5 of the index.
 func sourceOf(t *testing.T, name string) netip.AddrPort {
 	t.Helper()

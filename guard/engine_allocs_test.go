@@ -1,0 +1,33 @@
+//go:build !race
+
+// With the race detector a sync.Pool forgets at random, and so would allocate.
+
+package guard
+
+import (
+	"context"
+	"testing"
+)
+
+func TestJudgeAllocatesNothing(t *testing.T) {
+	e := newEngine(t, EngineOptions{
+		Guards: []*Guard{{Name: "test", Facts: []Fact{{Name: "a", Type: Bool, Get: func(context.Context, *Facts) (Value, error) { return Truth(true), nil }}}}},
+		Sinks:  []Sink{listen(func(*Decision) {})},
+		Policy: decide(func(ctx context.Context, _ Stage, f *Facts, d *Decision) Verdict {
+			if v, err := f.AskID(ctx, 0); err != nil || !v.True() {
+				return Verdict{Action: Drop}
+			}
+			d.Matches = append(d.Matches, Match{Rule: "r"})
+			return Verdict{}
+		}),
+	})
+	m, d := &Message{}, &Decision{}
+	e.Judge(t.Context(), m, d)
+	ctx := t.Context()
+	if n := testing.AllocsPerRun(1000, func() { e.Judge(ctx, m, d) }); n != 0 {
+		t.Errorf("%v allocations, want 0", n)
+	}
+	if d.Verdict.Action != Pass || len(d.Matches) != 3 {
+		t.Errorf("decision is %+v", d)
+	}
+}
