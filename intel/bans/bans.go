@@ -1,0 +1,384 @@
+// Package bans is the book of who is kept away until when, and why.
+//
+// It takes bans from decisions and from people, puts them into the screens at
+// once and on disk right after, and lets them end. It decides none of them.
+package bans
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"ringfence/guard"
+)
+
+// A Screen carries bans out. *bpf.Screen and *bpf.Soft are screens.
+type Screen interface {
+	Ban(p netip.Prefix, port uint16, until time.Time, limit bool) error
+	Lift(p netip.Prefix, port uint16) error
+}
+
+// A Ban is one ban in the book, with what is needed to explain it.
+type Ban struct {
+	Prefix netip.Prefix      `json:"prefix"`
+	Port   uint16            `json:"port,omitempty"` // 0: all of the prefix
+	Limit  bool              `json:"limit,omitempty"`
+	At     time.Time         `json:"at"`
+	Until  time.Time         `json:"until"`
+	Rule   string            `json:"rule"`
+	Reason string            `json:"reason,omitempty"`
+	Repeat int               `json:"repeat,omitempty"` // how often before
+	Facts  map[string]string `json:"facts,omitempty"`  // what the rule read
+	Lifted time.Time         `json:"lifted,omitzero"`  // kept for its count; why is Reason
+}
+
+// Live tells whether the ban is in force.
+func (b Ban) Live(now time.Time) bool { return b.Lifted.IsZero() && now.Before(b.Until) }
+
+// Options says how much is remembered.
+type Options struct {
+	Max      int           // bans and limits, live and remembered; default 262,144
+	Queue    int           // changes that wait for the disk; default 8192
+	Remember time.Duration // how long a ban's count outlives it; default 24 h
+	Sweep    time.Duration // between looks for what is over; default 1 s
+	// Protected says why a prefix is never banned, "" if it may be.
+	Protected func(netip.Prefix) string
+	// Alert is told when a protected prefix would have been banned.
+	Alert func(guard.Alert)
+	Now   func() time.Time
+	Log   *slog.Logger
+}
+
+type key struct {
+	prefix netip.Prefix
+	port   uint16
+}
+
+// A Book holds the bans. It is safe for concurrent use.
+type Book struct {
+	store   guard.Store
+	screens []Screen
+	o       Options
+	queue   chan key
+	lost    uint64 // guarded by mu
+
+	mu  sync.Mutex // guards all
+	all map[key]*Ban
+}
+
+// Open reads the bans back and puts the live ones into the screens.
+func Open(ctx context.Context, s guard.Store, o Options, screens ...Screen) (*Book, error) {
+	if o.Max <= 0 {
+		o.Max = 262144
+	}
+	if o.Queue <= 0 {
+		o.Queue = 8192
+	}
+	if o.Remember <= 0 {
+		o.Remember = 24 * time.Hour
+	}
+	if o.Sweep <= 0 {
+		o.Sweep = time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	b := &Book{store: s, screens: screens, o: o, queue: make(chan key, o.Queue), all: map[key]*Ban{}}
+	now := o.Now()
+	for item, err := range s.Scan(ctx, []byte("b/"), false) {
+		if err != nil {
+			return nil, fmt.Errorf("bans: %w", err)
+		}
+		x := new(Ban)
+		if err := json.Unmarshal(item.Value, x); err != nil {
+			return nil, fmt.Errorf("bans: %q is damaged: %w", item.Key, err)
+		}
+		if len(b.all) >= o.Max {
+			break
+		}
+		b.all[key{x.Prefix, x.Port}] = x
+		if x.Live(now) {
+			if err := b.screen(x); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return b, nil
+}
+
+func (b *Book) screen(x *Ban) error {
+	var errs []error
+	for _, s := range b.screens {
+		if err := s.Ban(x.Prefix, x.Port, x.Until, x.Limit); err != nil {
+			errs = append(errs, fmt.Errorf("ban %s: %w", x.Prefix, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Decided carries out the bans of a decision. It is a guard.Sink: memory and
+// screens at once, the disk by Run.
+func (b *Book) Decided(d *guard.Decision) {
+	for i := range d.Bans {
+		x := &d.Bans[i]
+		ban := Ban{
+			Prefix: x.Prefix.Masked(), Port: x.Port, Limit: x.Limit, At: x.At, Until: x.Until, Rule: x.Rule, Reason: x.Reason,
+			Facts: facts(d, x.Rule),
+		}
+		if err := b.put(&ban, x.For, x.Escalate, x.AtMost); err != nil {
+			b.o.Log.Warn("ban", "error", err)
+		}
+	}
+}
+
+func facts(d *guard.Decision, rule string) map[string]string {
+	for _, m := range d.Matches {
+		if m.Rule == rule {
+			out := map[string]string{}
+			for _, a := range m.Facts {
+				out[a.Fact] = a.Value
+			}
+			return out
+		}
+	}
+	return nil
+}
+
+// Ban bans by hand: it is on disk when it returns.
+func (b *Book) Ban(ctx context.Context, x Ban) error {
+	x.Prefix = x.Prefix.Masked()
+	if why := b.protected(x.Prefix); why != "" {
+		return fmt.Errorf("%s cannot be banned: %s", x.Prefix, why)
+	}
+	if err := b.put(&x, x.Until.Sub(x.At), 1, 0); err != nil {
+		return err
+	}
+	return b.write(ctx, key{x.Prefix, x.Port})
+}
+
+func (b *Book) protected(p netip.Prefix) string {
+	if b.o.Protected == nil {
+		return ""
+	}
+	return b.o.Protected(p)
+}
+
+// put notes a ban. Repeats lengthen it; a ban stands over a limit, and of two
+// alike the one that ends later.
+func (b *Book) put(x *Ban, span time.Duration, escalate float64, most time.Duration) error {
+	if why := b.protected(x.Prefix); why != "" {
+		if b.o.Alert != nil {
+			b.o.Alert(guard.Alert{
+				Rule: x.Rule, Title: "A protected address would have been banned", Severity: "high", Group: x.Prefix.String(),
+				Every: 15 * time.Minute, At: x.At, Text: fmt.Sprintf("rule %s asked to ban %s: %s", x.Rule, x.Prefix, why),
+			})
+		}
+		return nil
+	}
+	k := key{x.Prefix, x.Port}
+	b.mu.Lock()
+	if old := b.all[k]; old != nil {
+		if old.Live(x.At) && (!old.Limit || x.Limit) {
+			if old.Limit == x.Limit && old.Until.After(x.Until) || !old.Limit && x.Limit || old.At.Add(time.Second).After(x.At) {
+				b.mu.Unlock()
+				return nil
+			}
+		}
+		if x.Limit == old.Limit {
+			x.Repeat = old.Repeat
+			if !old.Live(x.At) {
+				x.Repeat++
+			}
+		}
+	} else if len(b.all) >= b.o.Max && !b.room(x) {
+		b.lost++
+		b.mu.Unlock()
+		return fmt.Errorf("the book of bans is full (%d): %s is not in it", b.o.Max, x.Prefix)
+	}
+	if escalate > 1 && x.Repeat > 0 {
+		longer := float64(span)
+		for range min(x.Repeat, 40) {
+			longer *= escalate
+		}
+		span = time.Duration(min(longer, float64(400*24*time.Hour)))
+		if most > 0 {
+			span = min(span, most)
+		}
+		x.Until = x.At.Add(span)
+	}
+	b.all[k] = x
+	b.mu.Unlock()
+	select {
+	case b.queue <- k:
+	default:
+		b.mu.Lock()
+		b.lost++
+		b.mu.Unlock()
+	}
+	return b.screen(x)
+}
+
+// room makes room for a ban: something that is over, or for a ban a limit.
+func (b *Book) room(x *Ban) bool {
+	for k, old := range b.all {
+		if !old.Live(x.At) || old.Limit && !x.Limit {
+			delete(b.all, k)
+			return true
+		}
+	}
+	return false
+}
+
+// Lift ends every live ban within p and returns them.
+func (b *Book) Lift(ctx context.Context, p netip.Prefix, why string) ([]Ban, error) {
+	p = p.Masked()
+	now := b.o.Now()
+	var lifted []Ban
+	b.mu.Lock()
+	for k, x := range b.all {
+		if !x.Live(now) || !p.Overlaps(k.prefix) || p.Bits() > k.prefix.Bits() && !p.IsSingleIP() {
+			continue
+		}
+		was := *x
+		lifted = append(lifted, was)
+		was.Lifted = now
+		if why != "" {
+			was.Reason = "lifted: " + why
+		}
+		b.all[k] = &was
+	}
+	b.mu.Unlock()
+	var errs []error
+	for _, x := range lifted {
+		for _, s := range b.screens {
+			if err := s.Lift(x.Prefix, x.Port); err != nil {
+				errs = append(errs, fmt.Errorf("lift %s: %w", x.Prefix, err))
+			}
+		}
+		errs = append(errs, b.write(ctx, key{x.Prefix, x.Port}))
+	}
+	sort(lifted)
+	return lifted, errors.Join(errs...)
+}
+
+func sort(list []Ban) {
+	slices.SortFunc(list, func(x, y Ban) int {
+		if c := x.Prefix.Addr().Compare(y.Prefix.Addr()); c != 0 {
+			return c
+		}
+		return int(x.Port) - int(y.Port)
+	})
+}
+
+// All are the live bans and limits by address.
+func (b *Book) All() iter.Seq[Ban] {
+	now := b.o.Now()
+	b.mu.Lock()
+	var list []Ban
+	for x := range maps.Values(b.all) {
+		if x.Live(now) {
+			list = append(list, *x)
+		}
+	}
+	b.mu.Unlock()
+	sort(list)
+	return slices.Values(list)
+}
+
+// Find are the live bans that keep an address away.
+func (b *Book) Find(a netip.Addr) []Ban {
+	var found []Ban
+	for x := range b.All() {
+		if x.Prefix.Contains(a) {
+			found = append(found, x)
+		}
+	}
+	return found
+}
+
+// Counts are the live bans, the live limits, and the changes that found no
+// room.
+func (b *Book) Counts() (bans, limits int, lost uint64) {
+	now := b.o.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, x := range b.all {
+		switch {
+		case !x.Live(now):
+		case x.Limit:
+			limits++
+		default:
+			bans++
+		}
+	}
+	return bans, limits, b.lost
+}
+
+// write puts one ban on disk as it is now.
+func (b *Book) write(ctx context.Context, k key) error {
+	b.mu.Lock()
+	x := b.all[k]
+	b.mu.Unlock()
+	name := fmt.Appendf(nil, "b/%s/%d", k.prefix, k.port)
+	if x == nil {
+		return b.store.Delete(ctx, name)
+	}
+	text, err := json.Marshal(x)
+	if err != nil {
+		return fmt.Errorf("ban %s: %w", k.prefix, err)
+	}
+	if err := b.store.Put(ctx, name, text, max(time.Second, x.Until.Sub(b.o.Now()))+b.o.Remember); err != nil {
+		return fmt.Errorf("ban %s: %w", k.prefix, err)
+	}
+	return nil
+}
+
+// Run writes bans to disk and forgets what is over until ctx ends; then it
+// writes what is left.
+func (b *Book) Run(ctx context.Context) error {
+	t := time.NewTicker(b.o.Sweep)
+	defer t.Stop()
+	last := context.WithoutCancel(ctx)
+	for {
+		select {
+		case k := <-b.queue:
+			b.flush(last, k)
+		case <-t.C:
+			b.sweep()
+		case <-ctx.Done():
+			for {
+				select {
+				case k := <-b.queue:
+					b.flush(last, k)
+				default:
+					return nil
+				}
+			}
+		}
+	}
+}
+
+func (b *Book) flush(ctx context.Context, k key) {
+	if err := b.write(ctx, k); err != nil {
+		b.o.Log.Error("a ban is in force but not on disk", "error", err)
+	}
+}
+
+func (b *Book) sweep() {
+	now := b.o.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for k, x := range b.all {
+		if now.After(x.Until.Add(b.o.Remember)) {
+			delete(b.all, k)
+		}
+	}
+}

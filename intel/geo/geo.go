@@ -1,0 +1,179 @@
+// Package geo says in which country and in which network an address is, from
+// MaxMind databases that are swapped whole when their file changes.
+package geo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/oschwald/geoip2-golang/v2"
+
+	"ringfence/guard"
+)
+
+// Options says which databases and how often their files are looked at.
+type Options struct {
+	Paths []string      // Country, City and ASN databases
+	Look  time.Duration // default 30 s
+	Cache int           // addresses remembered, rounded up to a power of two; default 65,536
+	Log   *slog.Logger
+}
+
+// A DB answers from all databases. It is safe for concurrent use.
+type DB struct {
+	o     Options
+	files []*file
+	cache []atomic.Pointer[answer] // by a hash of the address
+}
+
+type file struct {
+	path   string
+	asn    bool
+	read   atomic.Pointer[geoip2.Reader]
+	change time.Time
+	size   int64
+}
+
+type answer struct {
+	addr    netip.Addr
+	country string
+	asn     uint32
+}
+
+// Open opens the databases. A missing or broken one is an error that says what
+// to do.
+func Open(o Options) (*DB, error) {
+	if o.Look <= 0 {
+		o.Look = 30 * time.Second
+	}
+	n := 1
+	for n < max(o.Cache, 1) || o.Cache <= 0 && n < 65536 {
+		n *= 2
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	d := &DB{o: o, cache: make([]atomic.Pointer[answer], n)}
+	for _, p := range o.Paths {
+		f := &file{path: p}
+		if err := f.load(); err != nil {
+			return nil, err
+		}
+		d.files = append(d.files, f)
+	}
+	return d, nil
+}
+
+func (f *file) load() error {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return fmt.Errorf("geo database: %w; put a MaxMind .mmdb file there or leave it out of the configuration", err)
+	}
+	text, err := os.ReadFile(f.path) // whole: a file that is replaced in place must not change under us
+	if err != nil {
+		return fmt.Errorf("geo database: %w", err)
+	}
+	r, err := geoip2.OpenBytes(text)
+	if err != nil {
+		return fmt.Errorf("geo database %s is not a MaxMind database: %w; download it again", f.path, err)
+	}
+	kind := r.Metadata().DatabaseType
+	f.asn = strings.Contains(kind, "ASN")
+	if !f.asn && !strings.Contains(kind, "Country") && !strings.Contains(kind, "City") && !strings.Contains(kind, "Enterprise") {
+		return fmt.Errorf("geo database %s is a %s database; want Country, City or ASN", f.path, kind)
+	}
+	f.read.Store(r)
+	f.change, f.size = info.ModTime(), info.Size()
+	return nil
+}
+
+// Country is the ISO 3166-1 code of where an address is; guard.ErrNotFound if
+// nobody knows.
+func (d *DB) Country(a netip.Addr) (string, error) {
+	if x := d.look(a); x.country != "" {
+		return x.country, nil
+	}
+	return "", guard.ErrNotFound
+}
+
+// ASN is the number of the network that announces an address;
+// guard.ErrNotFound if nobody knows.
+func (d *DB) ASN(a netip.Addr) (uint32, error) {
+	if x := d.look(a); x.asn != 0 {
+		return x.asn, nil
+	}
+	return 0, guard.ErrNotFound
+}
+
+func (d *DB) look(a netip.Addr) *answer {
+	a = a.Unmap().WithZone("")
+	b := a.As16()
+	h := uint64(14695981039346656037)
+	for _, c := range b {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	slot := &d.cache[h&uint64(len(d.cache)-1)]
+	if x := slot.Load(); x != nil && x.addr == a {
+		return x
+	}
+	x := &answer{addr: a}
+	for _, f := range d.files {
+		r := f.read.Load()
+		if f.asn {
+			if n, err := r.ASN(a); err == nil {
+				x.asn = uint32(n.AutonomousSystemNumber)
+			}
+		} else if c, err := r.Country(a); err == nil && x.country == "" {
+			x.country = c.Country.ISOCode
+			if x.country == "" {
+				x.country = c.RegisteredCountry.ISOCode
+			}
+		}
+	}
+	slot.Store(x)
+	return x
+}
+
+// Run loads a database again when its file changes, until ctx ends. A broken
+// new one is said and the old one kept.
+func (d *DB) Run(ctx context.Context) error {
+	t := time.NewTicker(d.o.Look)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			if err := d.Reload(); err != nil {
+				d.o.Log.Warn("the old geo database stays in use", "error", err)
+			}
+		}
+	}
+}
+
+// Reload loads the databases whose files changed.
+func (d *DB) Reload() error {
+	var errs []error
+	for _, f := range d.files {
+		info, err := os.Stat(f.path)
+		if err == nil && info.ModTime().Equal(f.change) && info.Size() == f.size {
+			continue
+		}
+		if err := f.load(); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		d.o.Log.Info("geo database loaded", "file", f.path)
+	}
+	for i := range d.cache {
+		d.cache[i].Store(nil)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,343 @@
+// Package meter counts things in sliding windows: how many, and how many
+// different ones.
+//
+// Memory is fixed when a meter is made. A meter is a table of sets of eight
+// keys; a ninth key of a set takes the place of the one that was heard of
+// longest ago. Whoever sends a million sources evicts his own.
+package meter
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"math"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ringfence/guard"
+)
+
+const (
+	ways    = 8  // keys of a set
+	slices  = 8  // a window is counted in that many parts
+	shards  = 64 // locks of a meter
+	buckets = 64 // registers of a distinct counter
+)
+
+// Options says how much is counted.
+type Options struct {
+	Keys     int           // of each meter, rounded up; default 65,536
+	Distinct int           // of each meter of different items; default 8,192
+	Snapshot time.Duration // how far durable meters may be behind; default 1 min
+	Store    guard.Store   // nil: nothing is durable
+	Now      func() time.Time
+	Log      *slog.Logger
+}
+
+// Meters count. They are safe for concurrent use.
+type Meters struct {
+	o    Options
+	mu   sync.Mutex // one Respec at a time
+	list atomic.Pointer[[]*meter]
+}
+
+// New makes meters that count nothing yet; see Respec.
+func New(o Options) *Meters {
+	if o.Keys <= 0 {
+		o.Keys = 65536
+	}
+	if o.Distinct <= 0 {
+		o.Distinct = 8192
+	}
+	if o.Snapshot <= 0 {
+		o.Snapshot = time.Minute
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	m := &Meters{o: o}
+	m.list.Store(&[]*meter{})
+	return m
+}
+
+// A meter is one table.
+type meter struct {
+	spec  guard.MeterSpec
+	part  int64 // nanoseconds of one slice
+	seed  maphash.Seed
+	sets  int
+	locks [shards]sync.Mutex
+	cells []cell
+	items []registers // of distinct meters, beside the cells
+}
+
+// A cell is one key. part is the number of the newest slice; the value of the
+// oldest that still overlaps the window is weighed by how much of it does.
+type cell struct {
+	key    uint64
+	part   int64
+	used   bool
+	counts [slices + 1]uint32
+}
+
+// registers are a HyperLogLog of 64 registers for each of two halves of the
+// window: the one that fills and the one before it.
+type registers struct {
+	half [2][buckets]uint8
+	turn int64
+}
+
+// Respec says what is counted from now on, see guard.Meters.
+func (m *Meters) Respec(specs []guard.MeterSpec) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old := *m.list.Load()
+	list := make([]*meter, len(specs))
+	for i, s := range specs {
+		for _, o := range old {
+			if o.spec.Name == s.Name && o.spec.Hash == s.Hash {
+				list[i] = o
+			}
+		}
+		if list[i] == nil {
+			list[i] = newMeter(s, m.o)
+			m.restore(list[i])
+		}
+	}
+	m.list.Store(&list)
+}
+
+func newMeter(s guard.MeterSpec, o Options) *meter {
+	keys := o.Keys
+	if s.Distinct {
+		keys = o.Distinct
+	}
+	sets := shards
+	for sets*ways < keys {
+		sets *= 2
+	}
+	t := &meter{spec: s, part: max(int64(s.Window)/slices, 1), seed: maphash.MakeSeed(), sets: sets, cells: make([]cell, sets*ways)}
+	if s.Distinct {
+		t.items = make([]registers, sets*ways)
+	}
+	return t
+}
+
+// find locks the key's set and returns its cell, a new one if make is set; the
+// caller unlocks.
+func (t *meter) find(key uint64, at int64, make bool) (i int, lock *sync.Mutex) {
+	set := int(mix(key^maphash.Comparable(t.seed, uint64(0))) % uint64(t.sets))
+	lock = &t.locks[set%shards]
+	lock.Lock()
+	oldest := -1
+	for i := set * ways; i < (set+1)*ways; i++ {
+		c := &t.cells[i]
+		if c.used && c.key == key {
+			return i, lock
+		}
+		if oldest < 0 || !c.used && t.cells[oldest].used || c.used == t.cells[oldest].used && c.part < t.cells[oldest].part {
+			oldest = i
+		}
+	}
+	if !make {
+		return -1, lock
+	}
+	t.cells[oldest] = cell{key: key, used: true, part: at / t.part}
+	if t.items != nil {
+		t.items[oldest] = registers{}
+	}
+	return oldest, lock
+}
+
+// mix spreads the bits of a key (SplitMix64).
+func mix(x uint64) uint64 {
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// advance moves the cell's slices to now; a clock that went back counts into
+// the newest.
+func (t *meter) advance(c *cell, at int64) {
+	now := at / t.part
+	step := now - c.part
+	if step <= 0 {
+		return
+	}
+	if step > slices {
+		c.counts = [slices + 1]uint32{}
+	} else {
+		copy(c.counts[step:], c.counts[:slices+1-step])
+		clear(c.counts[:step])
+	}
+	c.part = now
+}
+
+func (t *meter) sum(c *cell, at int64) int64 {
+	total := int64(0)
+	for _, n := range c.counts[:slices] {
+		total += int64(n)
+	}
+	in := at - c.part*t.part // how far into the newest slice
+	if in < 0 || in > t.part {
+		in = t.part
+	}
+	return total + int64(float64(c.counts[slices])*float64(t.part-in)/float64(t.part))
+}
+
+// Add adds n for key and returns the value of the window including it.
+func (m *Meters) Add(i int, key uint64, n int64, at time.Time) int64 {
+	list := *m.list.Load()
+	if i < 0 || i >= len(list) {
+		return 0
+	}
+	t, ns := list[i], at.UnixNano()
+	at0, lock := t.find(key, ns, true)
+	defer lock.Unlock()
+	c := &t.cells[at0]
+	t.advance(c, ns)
+	c.counts[0] = uint32(min(int64(c.counts[0])+n, math.MaxUint32))
+	return t.sum(c, ns)
+}
+
+// AddDistinct notes item for key and returns the number of different items, of
+// the last half to whole window. The error is about a tenth above forty.
+func (m *Meters) AddDistinct(i int, key, item uint64, at time.Time) int64 {
+	list := *m.list.Load()
+	if i < 0 || i >= len(list) || list[i].items == nil {
+		return 0
+	}
+	t, ns := list[i], at.UnixNano()
+	at0, lock := t.find(key, ns, true)
+	defer lock.Unlock()
+	t.cells[at0].part = ns / t.part
+	r := &t.items[at0]
+	r.rotate(ns, t)
+	h := mix(item)
+	b := h % buckets
+	r.half[0][b] = max(r.half[0][b], uint8(bits.LeadingZeros64(h|buckets-1))+1)
+	return r.estimate()
+}
+
+func (r *registers) rotate(ns int64, t *meter) {
+	turn := ns / max(int64(t.spec.Window)/2, 1)
+	switch turn - r.turn {
+	case 0:
+	case 1:
+		r.half[1], r.half[0] = r.half[0], [buckets]uint8{}
+	default:
+		r.half = [2][buckets]uint8{}
+	}
+	r.turn = turn
+}
+
+// estimate is HyperLogLog's with linear counting for small numbers.
+func (r *registers) estimate() int64 {
+	sum, zero := 0.0, 0
+	for i := range buckets {
+		v := max(r.half[0][i], r.half[1][i])
+		sum += math.Ldexp(1, -int(v))
+		if v == 0 {
+			zero++
+		}
+	}
+	e := 0.709 * buckets * buckets / sum
+	if e < 2.5*buckets && zero > 0 {
+		e = buckets * math.Log(float64(buckets)/float64(zero))
+	}
+	return int64(math.Round(e))
+}
+
+// Value is the value of the window.
+func (m *Meters) Value(i int, key uint64, at time.Time) int64 {
+	list := *m.list.Load()
+	if i < 0 || i >= len(list) {
+		return 0
+	}
+	t, ns := list[i], at.UnixNano()
+	at0, lock := t.find(key, ns, false)
+	defer lock.Unlock()
+	if at0 < 0 {
+		return 0
+	}
+	if t.items != nil {
+		t.items[at0].rotate(ns, t)
+		return t.items[at0].estimate()
+	}
+	c := &t.cells[at0]
+	t.advance(c, ns)
+	return t.sum(c, ns)
+}
+
+// Run writes durable meters down until ctx ends, and once more then.
+func (m *Meters) Run(ctx context.Context) error {
+	t := time.NewTicker(m.o.Snapshot)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			m.snapshot(ctx)
+		case <-ctx.Done():
+			m.snapshot(context.WithoutCancel(ctx))
+			return nil
+		}
+	}
+}
+
+func (m *Meters) snapshot(ctx context.Context) {
+	if m.o.Store == nil {
+		return
+	}
+	for _, t := range *m.list.Load() {
+		if !t.spec.Durable || t.items != nil {
+			continue
+		}
+		var out []byte
+		for i := range t.cells {
+			lock := &t.locks[i/ways%shards]
+			lock.Lock()
+			c := t.cells[i]
+			lock.Unlock()
+			if !c.used {
+				continue
+			}
+			out = binary.LittleEndian.AppendUint64(out, c.key)
+			out = binary.LittleEndian.AppendUint64(out, uint64(c.part))
+			for _, n := range c.counts {
+				out = binary.LittleEndian.AppendUint32(out, n)
+			}
+		}
+		if err := m.o.Store.Put(ctx, t.name(), out, t.spec.Window+time.Hour); err != nil {
+			m.o.Log.Warn("a durable meter was not written", "meter", t.spec.Name, "error", err)
+		}
+	}
+}
+
+func (t *meter) name() []byte { return fmt.Appendf(nil, "m/%s/%x", t.spec.Name, t.spec.Hash) }
+
+func (m *Meters) restore(t *meter) {
+	if m.o.Store == nil || !t.spec.Durable || t.items != nil {
+		return
+	}
+	text, err := m.o.Store.Get(context.Background(), t.name())
+	if err != nil {
+		return // not there yet
+	}
+	const one = 16 + 4*(slices+1)
+	for ; len(text) >= one; text = text[one:] {
+		part := int64(binary.LittleEndian.Uint64(text[8:]))
+		i, lock := t.find(binary.LittleEndian.Uint64(text), part*t.part, true)
+		c := &t.cells[i]
+		c.part = part
+		for n := range c.counts {
+			c.counts[n] = binary.LittleEndian.Uint32(text[16+4*n:])
+		}
+		lock.Unlock()
+	}
+}

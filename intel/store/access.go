@@ -1,0 +1,164 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"syscall"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"ringfence/guard"
+)
+
+// ErrFull is returned for history that was not written because the quota or
+// the disk is used up.
+var ErrFull = errors.New("store: no room for history")
+
+// Get returns a copy of the value; guard.ErrNotFound if there is none.
+func (s *Badger) Get(_ context.Context, key []byte) (val []byte, err error) {
+	err = s.db.View(func(tx *badger.Txn) error {
+		item, err := tx.Get(key)
+		if err != nil {
+			return err
+		}
+		val, err = item.ValueCopy(nil)
+		return err
+	})
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, guard.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store: get: %w", err)
+	}
+	return val, nil
+}
+
+// Put writes a value that is gone after ttl; 0 is for ever. Keys under a
+// durable prefix are on disk when it returns.
+func (s *Badger) Put(_ context.Context, key, val []byte, ttl time.Duration) error {
+	if s.full.Load() && bytes.HasPrefix(key, history) {
+		s.dropped.Add(1)
+		return ErrFull
+	}
+	err := s.db.Update(func(tx *badger.Txn) error { return tx.SetEntry(entry(key, val, ttl)) })
+	return s.wrote("put", key, err)
+}
+
+// Batch writes many values at once; what a crash keeps of it is a prefix.
+func (s *Badger) Batch(_ context.Context, items []guard.Item, ttl time.Duration) error {
+	if s.full.Load() {
+		s.dropped.Add(uint64(len(items)))
+		return ErrFull
+	}
+	w := s.db.NewWriteBatch()
+	defer w.Cancel()
+	for _, i := range items {
+		if err := w.SetEntry(entry(i.Key, i.Value, ttl)); err != nil {
+			return s.wrote("write", i.Key, err)
+		}
+	}
+	return s.wrote("write", nil, w.Flush())
+}
+
+// Delete removes a key; one that is not there is no error.
+func (s *Badger) Delete(_ context.Context, key []byte) error {
+	return s.wrote("delete", key, s.db.Update(func(tx *badger.Txn) error { return tx.Delete(key) }))
+}
+
+// Update reads, changes and writes one key in a transaction; see guard.Store.
+func (s *Badger) Update(ctx context.Context, key []byte, f func([]byte) ([]byte, time.Duration, error)) error {
+	for {
+		err := s.db.Update(func(tx *badger.Txn) error {
+			var old []byte
+			item, err := tx.Get(key)
+			if err == nil {
+				old, err = item.ValueCopy(nil)
+			}
+			if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+				return err
+			}
+			val, ttl, err := f(old)
+			if err != nil {
+				return err
+			}
+			if val == nil {
+				return tx.Delete(key)
+			}
+			return tx.SetEntry(entry(key, val, ttl))
+		})
+		if !errors.Is(err, badger.ErrConflict) || ctx.Err() != nil {
+			return s.wrote("update", key, err)
+		}
+	}
+}
+
+// Scan goes over the keys with a prefix, see guard.Store. What it yields is
+// valid until the next step.
+func (s *Badger) Scan(ctx context.Context, prefix []byte, reverse bool) iter.Seq2[guard.Item, error] {
+	return func(yield func(guard.Item, error) bool) {
+		err := s.db.View(func(tx *badger.Txn) error {
+			o := badger.DefaultIteratorOptions
+			o.Prefix, o.Reverse, o.PrefetchSize = prefix, reverse, 64
+			it := tx.NewIterator(o)
+			defer it.Close()
+			from := prefix
+			if reverse {
+				from = append(bytes.Clone(prefix), 0xff)
+			}
+			var val []byte
+			for it.Seek(from); it.ValidForPrefix(prefix); it.Next() {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				item := it.Item()
+				var err error
+				if val, err = item.ValueCopy(val[:0]); err != nil {
+					return err
+				}
+				out := guard.Item{Key: item.Key(), Value: val}
+				if e := item.ExpiresAt(); e != 0 {
+					out.Expires = time.Unix(int64(e), 0)
+				}
+				if !yield(out, nil) {
+					return nil
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			yield(guard.Item{}, fmt.Errorf("store: scan: %w", err))
+		}
+	}
+}
+
+func entry(key, val []byte, ttl time.Duration) *badger.Entry {
+	e := badger.NewEntry(key, val)
+	if ttl > 0 {
+		e = e.WithTTL(max(ttl, time.Second)) // Badger counts in seconds
+	}
+	return e
+}
+
+// wrote looks at what came of a write: a full disk stops history, and what is
+// durable is put on disk.
+func (s *Badger) wrote(what string, key []byte, err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		s.full.Store(true)
+	}
+	if err != nil {
+		return fmt.Errorf("store: %s: %w", what, err)
+	}
+	for _, p := range s.durable {
+		if bytes.HasPrefix(key, p) {
+			if err := s.db.Sync(); err != nil {
+				return fmt.Errorf("store: sync: %w", err)
+			}
+			break
+		}
+	}
+	return nil
+}
