@@ -9,7 +9,6 @@ package proxy
 
 import (
 	"context"
-	"iter"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -138,10 +137,11 @@ type Options struct {
 	// open for sources that are over every budget. Nil: no lane.
 	Emergency func(*guard.Message) bool
 
-	Transactions  int     // at once; default 131072
-	PerSource     int     // transactions of one source that wait for an answer; default 256
-	Forks         int     // bindings one request goes to; default 8
-	Amplification float64 // bytes we send to an unproven source for one of its own; default 2
+	Transactions  int           // at once; default 131072
+	PerSource     int           // transactions of one source that wait for an answer; default 256
+	Forks         int           // bindings one request goes to; default 8
+	Amplification float64       // bytes we send to an unproven source for one of its own; default 2
+	Patience      time.Duration // for the first response of a hop while another is left; default 6 s
 
 	Limits wire.Limits      // of the sockets
 	Trust  trust.Options    // Now, Log and Store are filled in
@@ -153,29 +153,3 @@ type Options struct {
 	Metrics prometheus.Registerer
 	Now     func() time.Time
 }
-
-// A Proxy is the running whole. It is a wire.Handler.
-type Proxy struct{}
-
-// New checks the configuration, binds the sockets and reads back what was
-// stored. It starts nothing.
-func New(c Config, o Options) (*Proxy, error) { return &Proxy{}, nil }
-
-// Run serves until ctx ends and joins everything it started.
-func (p *Proxy) Run(ctx context.Context) error { return nil }
-
-// Addresses are what the listeners are bound to, with their real ports.
-func (p *Proxy) Addresses() []netip.AddrPort { return nil }
-
-// Dialogs are the calls, for guards.
-func (p *Proxy) Dialogs() guard.Dialogs { return nil }
-
-// Calls are the calls that are up.
-func (p *Proxy) Calls() iter.Seq[dialog.Call] { return func(func(dialog.Call) bool) {} }
-
-// EndCall hangs up a call by a BYE to both sides, with reason as the text of a
-// Reason header (RFC 3326). False: there is no such call.
-func (p *Proxy) EndCall(callID, reason string) bool { return false }
-
-// Hops is the health of the next hops.
-func (p *Proxy) Hops() []route.Status { return nil }

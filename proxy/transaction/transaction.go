@@ -1,0 +1,87 @@
+// Package transaction keeps the requests that are under way: for each the
+// server transaction it came in and the client transactions it left in, in one
+// place (RFC 3261 section 17, RFC 6026, RFC 4320).
+//
+// It knows states, timers and who matches whom. It sends again what has to be
+// sent again. It knows neither sockets, which it reaches through Options.Send,
+// nor what a message says beyond its key and its status.
+package transaction
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// A State is how far a transaction has come.
+type State uint8
+
+// The states of RFC 3261 section 17 and RFC 6026.
+const (
+	None       State = iota // there is no such transaction
+	Trying                  // Calling, of an INVITE client transaction
+	Proceeding              // a provisional response went by
+	Accepted                // a 2xx to INVITE went by; more may follow
+	Completed               // a final response went by
+	Confirmed               // and its ACK too
+	Terminated              // over
+)
+
+// Final tells whether a final response went by.
+func (s State) Final() bool { return s >= Accepted }
+
+// A Failure is why a client transaction ended without a final response.
+type Failure uint8
+
+// The failures.
+const (
+	NoAnswer Failure = iota // Timer B or F, or nothing after CANCEL
+	TooLong                 // Timer C: a call that rings for ever; it is still up
+	NotSent                 // the transport refused a retransmission
+)
+
+// Options says how many transactions there may be and how patient they are.
+// Send, Failed and Now are required; every other zero field means its default.
+type Options[F, T any] struct {
+	Max       int // at once; default 131072
+	PerSource int // of one source without a final response; default 256
+	Idle      int // spare buffers kept for each size and shard; default 256
+
+	T1     time.Duration // round trip; default 500 ms
+	T2     time.Duration // longest time between retransmissions; default 4 s
+	T4     time.Duration // how long a message stays in the network; default 5 s
+	TimerC time.Duration // longest ringing; default 185 s, more than 3 min by section 16.6
+
+	// Send sends msg, which it copies, over a flow. worker is passed through.
+	Send func(worker int, f F, msg []byte) error
+	// Failed tells that client transaction i got no final response. The context
+	// is locked. After TooLong the transaction is still up.
+	Failed func(c *Context[F, T], i int, why Failure)
+	// Ended tells that a context is about to be used again; it is locked.
+	Ended func(c *Context[F, T])
+
+	Now func() time.Time
+}
+
+// What keeps a transaction from beginning.
+var (
+	ErrFull   = errors.New("too many transactions")
+	ErrSource = errors.New("too many transactions of one source")
+)
+
+// Counts says how full a table is.
+type Counts struct {
+	Up     int    // contexts in use
+	Full   uint64 // requests that found no room
+	Source uint64 // requests of sources that had too many
+}
+
+// network is what one customer has: an IPv4 address or an IPv6 /64.
+func network(a netip.Addr) netip.Addr {
+	if a = a.Unmap(); a.Is4() || !a.IsValid() {
+		return a
+	}
+	b := a.As16()
+	clear(b[8:])
+	return netip.AddrFrom16(b)
+}
