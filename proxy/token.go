@@ -147,7 +147,7 @@ func (p *Proxy) appendFlowToken(dst []byte, f wire.Flow) []byte {
 func (p *Proxy) appendDialogToken(dst, fromTag []byte, caller, callee wire.Flow) []byte {
 	var body [128]byte
 	b := binary.BigEndian.AppendUint32(append(body[:0], dialogToken), p.tagHash(fromTag))
-	return p.tokens.seal(dst, p.appendFlow(appendFlow(b, caller), callee))
+	return p.tokens.seal(dst, p.appendFlow(p.appendFlow(b, caller), callee))
 }
 
 // appendContactToken appends the token of a phone behind a flow, with the URI

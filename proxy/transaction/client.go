@@ -17,7 +17,8 @@ type Client[F any] struct {
 	Status   int       // of the last response, 0 before one
 	Canceled bool      // nobody wants its answer any more
 
-	request  []byte // as it was sent; the ACK after a final response to INVITE
+	request  []byte // as it was sent; or its ACK, if acked
+	acked    bool
 	again    uint32 // tick of Timer A or E
 	interval time.Duration
 	expire   uint32 // tick of Timer B, C, D, F, K or M
@@ -75,7 +76,7 @@ func (c *Context[F, T]) Forward(worker, i int, f F, invite, reliable bool, msg [
 // not needed any more. It is valid while the context is locked and no response
 // is taken.
 func (c *Context[F, T]) Request(i int) []byte {
-	if cl := &c.Clients[i]; cl.State == Trying || cl.State == Proceeding {
+	if cl := &c.Clients[i]; !cl.acked {
 		return cl.request
 	}
 	return nil
@@ -104,7 +105,7 @@ func (c *Context[F, T]) Take(worker, i, status int) Taking {
 		}
 		return Absorbed
 	case Completed:
-		if cl.Invite && status >= 300 && cl.request != nil {
+		if cl.acked && status >= 300 {
 			_ = t.o.Send(worker, cl.Flow, cl.request) // the response comes again if this is lost
 		}
 		return Absorbed
@@ -165,7 +166,7 @@ func (c *Context[F, T]) Acknowledge(worker, i int, ack []byte) {
 		cl.State = Terminated // Timer D is 0
 		return
 	}
-	cl.request = c.shard.buffers.keep(ack)
+	cl.request, cl.acked = c.shard.buffers.keep(ack), true
 }
 
 // Cancel sends a CANCEL for client transaction i, which waits for a final

@@ -1,0 +1,189 @@
+package proxy
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ringfence/guard"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var onePBX = map[string]string{"alice": "192.0.2.10:5060", "pbx": "203.0.113.5:5060"}
+
+func TestCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, onePBX, nil)
+		l.invite("alice", "100@example.com", "")
+		l.starts("alice: SIP/2.0 100", "pbx: INVITE sip:100@example.com")
+		l.answer("pbx", 100, "")
+		l.starts()
+		l.answer("pbx", 180, "")
+		l.starts("alice: SIP/2.0 180")
+		l.keep("pbx")
+		l.answer("pbx", 200, "")
+		l.starts("alice: SIP/2.0 200")
+		l.keep("alice")
+		l.within("alice", "ACK", 1, "")
+		l.starts("pbx: ACK sip:203.0.113.5:5060")
+		l.within("pbx", "BYE", 1, "")
+		l.starts("alice: BYE sip:alice@192.0.2.10:5060")
+		l.answer("alice", 200, "")
+		l.starts("pbx: SIP/2.0 200")
+		if got := strings.Join(l.engine.judged, " "); got != "INVITE ACK BYE" {
+			t.Errorf("judged %s", got)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		l.starts()
+		if n := l.p.table.Counts().Up; n != 0 {
+			t.Errorf("%d transactions are left", n)
+		}
+	})
+}
+
+func TestRefusedCallIsAcknowledged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, onePBX, nil)
+		l.invite("alice", "100@example.com", "")
+		l.starts("alice: SIP/2.0 100", "pbx: INVITE")
+		invite := l.last["pbx"]
+		l.answer("pbx", 486, "")
+		l.starts("pbx: ACK sip:100@example.com", "alice: SIP/2.0 486")
+		if a, b := header(l.last["pbx"], "Via"), header(invite, "Via"); a != b {
+			t.Errorf("the ACK has Via %s, the INVITE %s", a, b)
+		}
+		l.answerTo("pbx", invite, 486, "")
+		l.starts("pbx: ACK") // again, and nothing to alice
+		l.hop("alice", "ACK")
+		l.starts()
+		time.Sleep(time.Minute)
+		l.starts()
+	})
+}
+
+func TestRetransmissionsAreJudgedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, onePBX, nil)
+		l.invite("alice", "100@example.com", "")
+		l.starts("alice: SIP/2.0 100", "pbx: INVITE")
+		l.invite("alice", "100@example.com", "")
+		l.starts("alice: SIP/2.0 100")
+		l.answer("pbx", 180, "")
+		l.starts("alice: SIP/2.0 180")
+		l.invite("alice", "100@example.com", "")
+		l.starts("alice: SIP/2.0 180")
+		if len(l.engine.judged) != 1 {
+			t.Errorf("judged %v", l.engine.judged)
+		}
+	})
+}
+
+func TestLostRequestIsSentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, onePBX, nil)
+		l.invite("alice", "100@example.com", "")
+		l.starts("alice: SIP/2.0 100", "pbx: INVITE")
+		time.Sleep(700 * time.Millisecond) // Timer A
+		l.starts("pbx: INVITE")
+		time.Sleep(1100 * time.Millisecond)
+		l.starts("pbx: INVITE")
+		l.answer("pbx", 100, "")
+		time.Sleep(20 * time.Second)
+		l.starts()
+	})
+}
+
+func TestSilenceIs408ForINVITEOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, onePBX, nil)
+		l.invite("alice", "100@example.com", "")
+		l.got()
+		time.Sleep(33 * time.Second) // Timer B
+		all := l.got()
+		if last := all[len(all)-1]; !strings.HasPrefix(last.msg, "SIP/2.0 408") {
+			// Timer G may have sent it again.
+			t.Errorf("after Timer B: %s", last.msg)
+		}
+		l.hop("alice", "ACK")
+		l.got()
+		l.send("alice", l.request("alice", "OPTIONS", "100@example.com", ""))
+		l.starts("pbx: OPTIONS")
+		time.Sleep(40 * time.Second) // Timer F; RFC 4320 section 4.2
+		for _, s := range l.got() {
+			if l.nameOf(s.flow.Remote) == "alice" {
+				t.Errorf("alice got %s", s.msg)
+			}
+		}
+	})
+}
+
+func TestVerdicts(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		verdict guard.Verdict
+		want    []string
+	}{
+		{"drop", guard.Verdict{Action: guard.Drop}, nil},
+		{"reject", guard.Verdict{Action: guard.Reject, Status: 603, Reason: "No"}, []string{"alice: SIP/2.0 603 No"}},
+		{"challenge", guard.Verdict{Action: guard.Challenge}, []string{"alice: SIP/2.0 407"}},
+		{"allow", guard.Verdict{Action: guard.Allow}, []string{"alice: SIP/2.0 100", "pbx: INVITE"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t, onePBX, func(_ *Config, o *Options) { o.Challenger = fakeChallenger{}; o.Accounts = true })
+				l.engine.verdict = func(*guard.Message) guard.Verdict { return c.verdict }
+				l.invite("alice", "100@example.com", "")
+				l.starts(c.want...)
+			})
+		})
+	}
+}
+
+func TestStatelessReplyIsTheSameAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, onePBX, nil)
+		l.engine.verdict = func(*guard.Message) guard.Verdict { return guard.Verdict{Action: guard.Reject, Status: 403} }
+		l.invite("alice", "100@example.com", "")
+		_, first := l.only()
+		l.invite("alice", "100@example.com", "")
+		if _, again := l.only(); first != again {
+			t.Errorf("first %s\nthen %s", first, again)
+		}
+		judged := len(l.engine.judged)
+		l.hop("alice", "ACK")
+		l.starts()
+		if len(l.engine.judged) != judged {
+			t.Error("the ACK to a reply of ours was judged")
+		}
+		if n := l.p.table.Counts().Up; n != 0 {
+			t.Errorf("%d transactions are kept for a source that has proved nothing", n)
+		}
+	})
+}
+
+func TestForgedResponses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hosts := map[string]string{"alice": "192.0.2.10:5060", "pbx": "203.0.113.5:5060", "mallory": "192.0.2.66:5060"}
+		l := newLab(t, hosts, nil)
+		l.invite("alice", "100@example.com", "")
+		l.starts("alice: SIP/2.0 100", "pbx: INVITE")
+		request := l.last["pbx"]
+		l.answerTo("mallory", request, 200, "") // the right branch from elsewhere
+		l.starts()
+		via := header(request, "Via")
+		at := strings.Index(via, "z9hG4bKrf") + len("z9hG4bKrf")
+		flipped := []byte(via)
+		flipped[at] ^= 1
+		l.answerTo("pbx", strings.Replace(request, via, string(flipped), 1), 200, "")
+		l.starts()
+		l.answerTo("pbx", strings.Replace(request, "Via: "+via+"\r\n", "", 1), 200, "")
+		l.starts()
+		l.answer("pbx", 200, "")
+		l.starts("alice: SIP/2.0 200")
+	})
+}
