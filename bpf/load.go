@@ -129,6 +129,9 @@ func (s *Screen) pinned(spec *ebpf.CollectionSpec) (map[string]found, error) {
 		return all, nil
 	}
 	for name := range spec.Maps {
+		if strings.HasPrefix(name, ".") {
+			continue // constants of the program, which belong to it
+		}
 		m, err := ebpf.LoadPinnedMap(s.mapPin(name), nil)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
