@@ -329,14 +329,14 @@ func (l *lab) answerTo(name, request string, status int, lines string) {
 	fmt.Fprintf(&b, "SIP/2.0 %d %s\n", status, reasonOf(status))
 	for line := range strings.SplitSeq(request, "\r\n") {
 		key, _, _ := strings.Cut(line, ":")
-		switch key {
-		case "Via", "From", "Call-ID", "CSeq", "Record-Route":
+		switch strings.ToLower(key) {
+		case "via", "from", "call-id", "cseq", "record-route":
 			fmt.Fprintln(&b, line)
-		case "Path":
+		case "path":
 			if status == 200 {
 				fmt.Fprintln(&b, line)
 			}
-		case "To":
+		case "to":
 			if status > 100 && !strings.Contains(line, ";tag=") {
 				line += ";tag=" + name
 			}
@@ -417,8 +417,8 @@ func (l *lab) compose(name, method string, cseq int, lines string) string {
 func headers(msg, name string) []string {
 	var out []string
 	for line := range strings.SplitSeq(msg, "\r\n") {
-		if key, value, ok := strings.Cut(line, ": "); ok && key == name {
-			out = append(out, value)
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.EqualFold(key, name) {
+			out = append(out, strings.TrimSpace(value))
 		}
 	}
 	return out
