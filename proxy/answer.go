@@ -226,7 +226,7 @@ func (p *Proxy) answeredByUs(w *worker, f wire.Flow) bool {
 }
 
 var reasons = map[int]string{
-	100: "Trying", 200: "OK", 380: "Alternative Service", 400: "Bad Request", 401: "Unauthorized",
+	100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK", 380: "Alternative Service", 400: "Bad Request", 401: "Unauthorized",
 	403: "Forbidden", 404: "Not Found", 407: "Proxy Authentication Required", 408: "Request Timeout",
 	416: "Unsupported URI Scheme", 420: "Bad Extension", 430: "Flow Failed", 480: "Temporarily Unavailable",
 	481: "Call/Transaction Does Not Exist", 482: "Loop Detected", 483: "Too Many Hops",

@@ -126,7 +126,7 @@ func TestFailover(t *testing.T) {
 			l := newLab(t, twoPBXs, nil)
 			l.invite("alice", "100@example.com", "")
 			l.got()
-			time.Sleep(6500 * time.Millisecond)
+			time.Sleep(6300 * time.Millisecond)
 			all := l.got()
 			if last := all[len(all)-1]; l.nameOf(last.flow.Remote) != "pbx2" {
 				t.Errorf("the last went to %v", last)

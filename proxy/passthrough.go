@@ -137,17 +137,11 @@ func (n *nonce) append(dst []byte) []byte {
 	}
 	random = random[:len(n.last)]
 	rand.Read(random) // never fails, see crypto/rand
-	hex := strings.Trim(n.last, "0123456789abcdef") == ""
 	for i := range len(n.last) {
 		c := n.last[i]
-		switch {
-		case i < n.fixed:
-		case hex:
-			c = "0123456789abcdef"[random[i]&15]
-		case c >= '0' && c <= '9' && digitsAround(n.last, i):
-			c = '0' + random[i]%10
-		case letterOrDigit(c):
-			c = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"[int(random[i])%62]
+		if i >= n.fixed && letterOrDigit(c) {
+			set := alphabet(n.last, i)
+			c = set[int(random[i])%len(set)]
 		}
 		dst = append(dst, c)
 	}
@@ -158,9 +152,20 @@ func letterOrDigit(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-// digitsAround tells whether a digit stands in a part of digits only, as a time
-// does in "1495188416/63a8f0c8".
-func digitsAround(s string, i int) bool {
+// The alphabets that nonces are written in.
+const (
+	decimals = "0123456789"
+	hexes    = decimals + "abcdef"
+	lowers   = hexes + "ghijklmnopqrstuvwxyz"
+	letters  = lowers + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
+
+// alphabet is that of the part of a nonce that byte i stands in: a time and a
+// hash have different ones in "1495188416/63a8f0c8".
+func alphabet(s string, i int) string {
+	if strings.ContainsAny(s, letters[len(lowers):]) {
+		return letters // base64, where a separator separates nothing
+	}
 	from, to := i, i
 	for from > 0 && letterOrDigit(s[from-1]) {
 		from--
@@ -168,7 +173,12 @@ func digitsAround(s string, i int) bool {
 	for to < len(s) && letterOrDigit(s[to]) {
 		to++
 	}
-	return strings.Trim(s[from:to], "0123456789") == "" && to-from < len(s)
+	for _, set := range []string{decimals, hexes} {
+		if strings.Trim(s[from:to], set) == "" {
+			return set
+		}
+	}
+	return lowers
 }
 
 // passThrough watches an answer of our servers to a request from outside, and
