@@ -23,12 +23,13 @@ type Leg struct {
 
 // A Side is one party of a call, for display and for the BYE that ends it.
 type Side struct {
-	Tag    string
-	CSeq   uint32 // the highest seen from this side, 0 if none
-	URI    string // of From or To, with its angle brackets and without the tag
-	Target string // Contact URI: the Request-URI of a request towards it
-	Route  string // Route header value of a request towards it, without our own entries; "" if none
-	Leg    Leg    // the leg that is nearest to it
+	Tag      string
+	CSeq     uint32 // the highest seen from this side, 0 if none
+	URI      string // of From or To
+	Target   string // Contact URI: the Request-URI of a request towards it
+	Route    string // Route header value of a request towards it, without our own entries; "" if none
+	Leg      Leg    // the leg that is nearest to it
+	Answered bool   // of a callee: it sent a 2xx
 }
 
 // A State is how far a call has come.
@@ -66,7 +67,12 @@ type Options struct {
 
 	Store guard.Store   // nil: nothing survives a restart
 	Queue int           // changes that wait to be stored; default 8192
-	Sweep time.Duration // between looks for calls that ran out; default 1 s
+	Sweep time.Duration // between looks for calls that ran out; default 2 s
+
+	// Own tells whether a Record-Route value is one of ours. It must be set for
+	// the route sets of callees to be known: those that lie beyond our own value
+	// lead to the callee. Nil: no call has a route set.
+	Own func(value []byte) bool
 
 	// Ended is told of calls that end by running out of time. It is called from
 	// Run and must not block.
