@@ -231,7 +231,7 @@ func (c *Context[F, T]) expireClient(i int) {
 	case cl.State.Final():
 		c.Drop(i)
 	case cl.Invite && cl.State == Proceeding && !cl.Canceled:
-		cl.expire = t.after(64 * t.o.T1)
+		cl.Canceled, cl.expire = true, t.after(64*t.o.T1)
 		t.o.Failed(c, i, TooLong)
 	default:
 		c.Drop(i)
