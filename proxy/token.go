@@ -25,6 +25,9 @@ const (
 	contactToken = 'c'
 )
 
+// encoding has one text for each token.
+var encoding = base64.RawURLEncoding.Strict()
+
 // macLen is how much of SHA-256 over key and token is kept. Cutting it keeps
 // anybody from making a longer token out of a short one.
 const macLen = 10
@@ -51,16 +54,16 @@ func (t *tokens) seal(dst, body []byte) []byte {
 	var raw [longestToken + macLen]byte
 	n := copy(raw[:longestToken], body)
 	n += copy(raw[n:], sum[:])
-	return base64.RawURLEncoding.AppendEncode(dst, raw[:n])
+	return encoding.AppendEncode(dst, raw[:n])
 }
 
 // open gives the body of a token, in buf. False: it is not one of ours.
 func (t *tokens) open(buf *[longestToken + macLen]byte, token []byte) ([]byte, bool) {
-	n := base64.RawURLEncoding.DecodedLen(len(token))
+	n := encoding.DecodedLen(len(token))
 	if n <= macLen || n > len(buf) {
 		return nil, false
 	}
-	n, err := base64.RawURLEncoding.Decode(buf[:n], token)
+	n, err := encoding.Decode(buf[:n], token)
 	if err != nil {
 		return nil, false
 	}

@@ -185,15 +185,16 @@ func (t *Table[F, T]) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-tick.C:
-			t.turn()
+			t.Turn()
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// turn lets everything happen whose time has come.
-func (t *Table[F, T]) turn() {
+// Turn lets everything happen whose time has come. Run calls it; a test with a
+// clock of its own may do so too.
+func (t *Table[F, T]) Turn() {
 	now := uint32(t.o.Now().Sub(t.start) / resolution) //nolint:gosec // 13 years
 	last := t.now.Load()
 	if now <= last {

@@ -392,11 +392,11 @@ func TestNothingLeaks(t *testing.T) {
 			}
 			c.Unlock()
 			now = now.Add(time.Duration(rapid.IntRange(0, 5000).Draw(rt, "wait")) * time.Millisecond)
-			b.turn()
+			b.Turn()
 		}
 		for range 400 {
 			now = now.Add(time.Second)
-			b.turn()
+			b.Turn()
 		}
 		if up := b.Counts().Up; up != 0 {
 			rt.Fatalf("%d contexts are left", up)
@@ -449,7 +449,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		c.Respond(0, 200, response)
 		c.Unlock()
 		now = now.Add(50 * time.Millisecond)
-		table.turn()
+		table.Turn()
 	}
 	for range 20000 {
 		one()
