@@ -63,19 +63,19 @@ func pack(out []string, parts ...[]byte) {
 }
 
 // newCall makes the entry of an INVITE.
-func newCall(m *guard.Message, from, to Leg, own func([]byte) bool) *call {
+func newCall(m *guard.Message, from, to Leg, own Own) *call {
 	x := m.Index
 	var s [9]string
 	pack(s[:],
 		appendKey(nil, x.Bytes(x.CallID), x.Bytes(x.From.Tag)), []byte(m.Account), x.Bytes(x.URI.User),
 		appendAoR(nil, x, x.From.URI), appendAoR(nil, x, x.To.URI),
 		x.Bytes(x.From.URI.Text), x.Bytes(x.To.URI.Text), x.Bytes(x.Contact.URI.Text),
-		recordRoutes(x, nil, own, false))
+		recordRoutes(x, nil, own))
 	n := x.CallID.Len()
 	return &call{
 		key: s[0], id: s[0][:n], account: s[1], dialed: s[2], from: s[3], to: s[4], open: 1,
 		caller:  side{tag: s[0][n+1:], uri: s[5], target: s[7], route: s[8], cseq: x.CSeq, legs: []Leg{from}},
-		callees: nil, towards: to.Address, start: m.At.UnixNano(),
+		towards: to.Address, start: m.At.UnixNano(),
 	}
 }
 

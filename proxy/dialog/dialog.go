@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ringfence/guard"
+	"ringfence/proxy/index"
 )
 
 // A Leg is how one side of a call is reached.
@@ -56,6 +57,10 @@ type Call struct {
 	Expires  time.Time
 }
 
+// Own tells whether a Record-Route value of a message is one of ours: what lies
+// beyond our own leads to the callee.
+type Own func(x *index.Message, a *index.Address) bool
+
 // Options says how much is remembered. Now is required; every other zero field
 // means its default.
 type Options struct {
@@ -69,10 +74,8 @@ type Options struct {
 	Queue int           // changes that wait to be stored; default 8192
 	Sweep time.Duration // between looks for calls that ran out; default 2 s
 
-	// Own tells whether a Record-Route value is one of ours. It must be set for
-	// the route sets of callees to be known: those that lie beyond our own value
-	// lead to the callee. Nil: no call has a route set.
-	Own func(value []byte) bool
+	// Own must be set for route sets to be known. Nil: no call has one.
+	Own Own
 
 	// Ended is told of calls that end by running out of time. It is called from
 	// Run and must not block.

@@ -172,7 +172,7 @@ func (t *Table) fork(c *call, x *index.Message, from Leg) *side {
 			return nil
 		}
 		var s [4]string
-		pack(s[:], x.Bytes(x.To.Tag), x.Bytes(x.To.URI.Text), x.Bytes(x.Contact.URI.Text), recordRoutes(x, nil, t.o.Own, true))
+		pack(s[:], x.Bytes(x.To.Tag), x.Bytes(x.To.URI.Text), x.Bytes(x.Contact.URI.Text), recordRoutes(x, nil, t.o.Own))
 		c.callees = append(c.callees, side{tag: s[0], uri: s[1], target: s[2], route: s[3]})
 		f = &c.callees[len(c.callees)-1]
 	}
@@ -344,17 +344,22 @@ func (t *Table) forget(s *shard, c *call) {
 // Up is the number of calls of an account that have not ended.
 func (t *Table) Up(account string) int { return t.accounts.count(account) }
 
-// Find is the call with a Call-ID that has not ended.
+// Find is the call with a Call-ID: one that has not ended, else one that did a
+// while ago.
 func (t *Table) Find(callID string) (Call, bool) {
 	s := t.shard([]byte(callID))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var found *call
 	for _, c := range s.calls {
-		if c.id == callID && c.state != Ended {
-			return c.copy(), true
+		if c.id == callID && (found == nil || found.state == Ended) {
+			found = c
 		}
 	}
-	return Call{}, false
+	if found == nil {
+		return Call{}, false
+	}
+	return found.copy(), true
 }
 
 // All are the calls that have not ended, in no order. A shard's calls are

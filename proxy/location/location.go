@@ -42,8 +42,9 @@ type Answer struct {
 // Options says whose registrations are kept and how many. Now is required;
 // every other zero field means its default.
 type Options struct {
-	// Realm names the realm that serves a domain, false if none does. Nil: every
-	// domain is served and all share one realm.
+	// Realm names the realm that serves a domain in lower case, false if none
+	// does. Nil: every domain is served and all share one realm, and so do those
+	// whose realm is "".
 	Realm func(domain string) (realm string, ok bool)
 
 	Max            int           // bindings in all; default 100000
@@ -52,9 +53,11 @@ type Options struct {
 	MinExpires     time.Duration // default 60 s
 	MaxExpires     time.Duration // default 1 h; longer wishes are shortened
 	DefaultExpires time.Duration // when the request names none; default 1 h
+	Longest        int           // bytes of one Contact URI, and of all Path values; default 1024
 
 	Store guard.Store   // nil: nothing survives a restart
-	Sweep time.Duration // between looks for expired bindings, and between writes; default 1 s
+	Flush time.Duration // between writes to the store; default 1 s
+	Sweep time.Duration // between looks for expired bindings; default 10 s
 
 	Now func() time.Time
 	Log *slog.Logger
