@@ -1,0 +1,203 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/checker"
+	celast "cel.dev/cel-go/common/ast"
+	"go.yaml.in/yaml/v4"
+
+	"ringfence/guard"
+	"ringfence/proxy/index"
+)
+
+// costliest is the estimated cost above which a condition is refused.
+const costliest = 10_000
+
+// A condition is one compiled CEL expression.
+type condition struct {
+	text    string
+	program cel.Program
+	stage   guard.Stage // the first at which everything it asks is known
+	reads   []*variable // in order of their names, without lists
+	methods methodSet
+}
+
+// methodSet is the methods for which a condition can be true; zero: any.
+type methodSet uint32
+
+func (m methodSet) has(x index.Method) bool { return m == 0 || m&(1<<x) != 0 }
+
+// condition compiles the scalar n. It returns nil and says why when something
+// is wrong.
+func (ld *loader) condition(r *reader, n *yaml.Node, what string) *condition {
+	if n == nil {
+		return nil
+	}
+	if n.Kind != yaml.ScalarNode {
+		r.bad(n, "shape", "%s must be a condition", what)
+		return nil
+	}
+	env, err := ld.scope.compiler()
+	if err != nil {
+		r.bad(n, "internal", "%v", err)
+		return nil
+	}
+	tree, issues := env.Compile(n.Value)
+	if issues.Err() != nil {
+		for _, e := range issues.Errors() {
+			ld.issue(r, n, e.Location.Line(), e.Location.Column(), e.Message)
+		}
+		return nil
+	}
+	if tree.OutputType() != cel.BoolType {
+		r.bad(n, "not-bool", "%s is a %s and not true or false", what, tree.OutputType())
+		return nil
+	}
+	if cost, err := env.EstimateCost(tree, sizes{}); err == nil && cost.Max > costliest {
+		r.bad(n, "too-costly", "%s may cost %d, the limit is %d: no loops over long lists within loops", what, cost.Max, costliest)
+		return nil
+	}
+	program, err := env.Program(tree, cel.EvalOptions(cel.OptOptimize))
+	if err != nil {
+		r.bad(n, "not-compiled", "%s: %v", what, err)
+		return nil
+	}
+	c := &condition{text: n.Value, program: program}
+	for _, ref := range tree.NativeRep().ReferenceMap() {
+		v := ld.scope.vars[ref.Name]
+		if v == nil || slices.Contains(c.reads, v) {
+			continue
+		}
+		c.stage = max(c.stage, v.stage)
+		if v.rate != nil {
+			v.rate.used = true
+		}
+		if v.list == nil {
+			c.reads = append(c.reads, v)
+		}
+	}
+	slices.SortFunc(c.reads, func(a, b *variable) int { return strings.Compare(a.name, b.name) })
+	c.methods = methodsOf(tree.NativeRep().Expr(), ld.scope)
+	return c
+}
+
+// sizes tells the cost estimate how long things are at most.
+type sizes struct{}
+
+// EstimateSize is checker.CostEstimator's.
+func (sizes) EstimateSize(checker.AstNode) *checker.SizeEstimate {
+	return &checker.SizeEstimate{Min: 0, Max: 256}
+}
+
+// EstimateCallCost is checker.CostEstimator's.
+func (sizes) EstimateCallCost(function, _ string, _ *checker.AstNode, _ []checker.AstNode) *checker.CallEstimate {
+	if function == "@in" {
+		return &checker.CallEstimate{CostEstimate: checker.CostEstimate{Min: 1, Max: 4}}
+	}
+	return nil
+}
+
+// issue puts a CEL message at its place in the file.
+func (ld *loader) issue(r *reader, n *yaml.Node, line, col int, message string) {
+	p := Problem{File: r.file, Line: n.Line, Col: n.Column + col, Code: "condition", Text: message}
+	if n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 {
+		p.Col++
+	}
+	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
+		p.Line, p.Col = n.Line+line, ld.indent(r.file, n.Line+line)+col
+	}
+	lines := strings.Split(n.Value, "\n")
+	if _, undeclared := strings.CutPrefix(message, "undeclared reference to '"); undeclared && line >= 1 && line <= len(lines) && col <= len(lines[line-1]) {
+		name := chain(lines[line-1][col:])
+		p.Code, p.Text = "unknown-fact", fmt.Sprintf("nothing is called %s", name)
+		p.Fix = meant(name, ld.scope.names())
+		if kind, rest, ok := strings.Cut(name, "."); ok && (kind == "lists" || kind == "rate" || kind == "is") {
+			p.Text = fmt.Sprintf("no %s is called %s", map[string]string{"lists": "list", "rate": "rate", "is": "term"}[kind], rest)
+		}
+	}
+	*r.problems = append(*r.problems, p)
+}
+
+// chain is the dotted name at the start of a text.
+func chain(s string) string {
+	end := 0
+	for end < len(s) && (s[end] == '.' || s[end] == '_' || s[end]|0x20 >= 'a' && s[end]|0x20 <= 'z' || s[end] >= '0' && s[end] <= '9') {
+		end++
+	}
+	return strings.TrimRight(s[:end], ".")
+}
+
+// methodsOf reads the methods off the conjuncts of a condition: sip.method ==
+// "X", sip.method in ["X", "Y"] and sip.new_call. Anything else may be true
+// for any method.
+func methodsOf(e celast.Expr, s *scope) methodSet {
+	name := func(e celast.Expr) string {
+		if e.Kind() == celast.IdentKind {
+			return e.AsIdent()
+		}
+		if e.Kind() == celast.SelectKind && e.AsSelect().Operand().Kind() == celast.IdentKind {
+			return e.AsSelect().Operand().AsIdent() + "." + e.AsSelect().FieldName()
+		}
+		return ""
+	}
+	one := func(e celast.Expr) methodSet {
+		if e.Kind() == celast.LiteralKind {
+			if text, ok := e.AsLiteral().Value().(string); ok {
+				for m := index.Invite; m <= index.Update; m++ {
+					if m.String() == text {
+						return 1 << m
+					}
+				}
+			}
+		}
+		return 1 << index.MethodOther
+	}
+	switch e.Kind() {
+	case celast.IdentKind, celast.SelectKind:
+		switch n := name(e); {
+		case n == "sip.new_call":
+			return 1 << index.Invite
+		case strings.HasPrefix(n, "is.") && s.vars[n] != nil:
+			return s.vars[n].term.methods
+		}
+	case celast.CallKind:
+		c := e.AsCall()
+		args := c.Args()
+		switch c.FunctionName() {
+		case "_&&_":
+			a, b := methodsOf(args[0], s), methodsOf(args[1], s)
+			switch {
+			case a == 0:
+				return b
+			case b == 0:
+				return a
+			case a&b == 0:
+				return 1 << 31 // never
+			}
+			return a & b
+		case "_||_":
+			a, b := methodsOf(args[0], s), methodsOf(args[1], s)
+			if a == 0 || b == 0 {
+				return 0
+			}
+			return a | b
+		case "_==_":
+			if name(args[0]) == "sip.method" {
+				return one(args[1])
+			}
+		case "@in":
+			if name(args[0]) == "sip.method" && args[1].Kind() == celast.ListKind {
+				var m methodSet
+				for _, x := range args[1].AsList().Elements() {
+					m |= one(x)
+				}
+				return m
+			}
+		}
+	}
+	return 0
+}

@@ -1,0 +1,243 @@
+package rules
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/interpreter"
+
+	"ringfence/guard"
+)
+
+// memory is what one judgement at one stage needs: the answers in CEL's form.
+// It is pooled. Making a text or a large number into a CEL value costs an
+// allocation, so what was made is kept for the next message: phones say the
+// same things again and again, and a passing message then costs none. What is
+// kept is bounded by the number of facts.
+type memory struct {
+	set   *Set
+	ctx   context.Context //nolint:containedctx // lives for one Decide only, as CEL's interface takes none
+	facts *guard.Facts
+	at    time.Time
+	vars  map[string]*answer
+	terms []termState
+	rates []rateState
+}
+
+type answer struct {
+	v     *variable
+	ip    *ipVal
+	boxes [4]ref.Val // texts of late, for the next message
+	turn  uint8
+}
+
+type termState struct {
+	known bool
+	val   ref.Val
+}
+
+type rateState struct {
+	known bool
+	n     int64
+}
+
+var _ interpreter.Activation = (*memory)(nil)
+
+func newMemory(s *Set) *memory {
+	m := &memory{set: s, vars: map[string]*answer{}, terms: make([]termState, s.terms), rates: make([]rateState, len(s.rates))}
+	learn := func(c *condition) {
+		if c == nil {
+			return
+		}
+		for _, v := range c.reads {
+			if m.vars[v.name] == nil {
+				m.vars[v.name] = &answer{v: v, ip: new(ipVal)}
+			}
+		}
+	}
+	for _, r := range s.rules {
+		learn(r.when)
+		if r.alert != nil {
+			for _, v := range r.alert.group {
+				m.vars[v.name] = &answer{v: v, ip: new(ipVal)}
+			}
+		}
+	}
+	for _, x := range s.exceptions {
+		learn(x.when)
+	}
+	for _, r := range s.rates {
+		learn(r.count)
+	}
+	for _, l := range s.lists {
+		m.vars[l.name] = &answer{v: l}
+	}
+	for changed := true; changed; { // terms use terms
+		before := len(m.vars)
+		for _, a := range m.vars {
+			if a.v.term != nil {
+				learn(a.v.term)
+			}
+		}
+		changed = len(m.vars) != before
+	}
+	return m
+}
+
+func (m *memory) start(ctx context.Context, f *guard.Facts) {
+	m.ctx, m.facts, m.at = ctx, f, f.Message().At
+	clear(m.terms)
+	clear(m.rates)
+}
+
+// Parent is interpreter.Activation's: there is none.
+func (*memory) Parent() interpreter.Activation { return nil }
+
+// ResolveName is interpreter.Activation's. A fact that cannot be had is a CEL
+// error, which && and || may still decide without.
+func (m *memory) ResolveName(name string) (any, bool) {
+	a := m.vars[name]
+	if a == nil {
+		return nil, false
+	}
+	switch v := a.v; {
+	case v.list != nil:
+		return v.list, true
+	case v.rate != nil:
+		return integer(m.rate(v)), true
+	case v.term != nil:
+		t := &m.terms[v.slot]
+		if !t.known {
+			t.known, t.val = true, m.eval(v.term)
+		}
+		return t.val, true
+	}
+	got, err := m.facts.AskID(m.ctx, a.v.fact)
+	if err != nil {
+		return types.WrapErr(err), true
+	}
+	return a.box(got), true
+}
+
+// eval runs a condition; an error is a value.
+func (m *memory) eval(c *condition) ref.Val {
+	out, _, err := c.program.Eval(m)
+	if err != nil {
+		return types.WrapErr(err)
+	}
+	return out
+}
+
+// rate is the value of a rate: what was counted with this message, or what
+// stands without it.
+func (m *memory) rate(v *variable) int64 {
+	s := &m.rates[v.slot]
+	if s.known || m.set.meters == nil {
+		return s.n
+	}
+	key, ok := m.key(v.rate)
+	if !ok {
+		return 0
+	}
+	s.known = true
+	s.n = m.set.meters.Value(v.slot, key, m.at)
+	return s.n
+}
+
+// small numbers are boxed once for all.
+var small = func() (b [1024]ref.Val) {
+	for i := range b {
+		b[i] = types.Int(i)
+	}
+	return b
+}()
+
+func integer(n int64) ref.Val {
+	if 0 <= n && n < int64(len(small)) {
+		return small[n]
+	}
+	return types.Int(n)
+}
+
+// box makes a fact's value a CEL value.
+func (a *answer) box(v guard.Value) ref.Val {
+	switch v.Type {
+	case guard.String:
+		s := v.Str()
+		if s == "" {
+			return empty
+		}
+		for _, b := range a.boxes {
+			if b != nil && string(b.(types.String)) == s {
+				return b
+			}
+		}
+		b := ref.Val(types.String(strings.Clone(s))) // s may alias the message
+		a.boxes[a.turn&3] = b
+		a.turn++
+		return b
+	case guard.Int:
+		return integer(v.Int())
+	case guard.Bool:
+		return types.Bool(v.True())
+	case guard.IP:
+		a.ip.addr = v.IP()
+		return a.ip
+	case guard.Time:
+		return types.Timestamp{Time: v.Time()}
+	case guard.Duration:
+		return types.Duration{Duration: v.Duration()}
+	case guard.Float:
+		return types.Double(v.Float())
+	}
+	return types.NewStringList(types.DefaultTypeAdapter, v.Strings())
+}
+
+var empty ref.Val = types.String("")
+
+// key hashes what a rate counts by. The hash is the same after a restart, so
+// that durable meters go on.
+func (m *memory) key(r *rate) (uint64, bool) {
+	h := uint64(14695981039346656037)
+	for _, v := range r.per {
+		x, err := m.facts.AskID(m.ctx, v.fact)
+		if err != nil {
+			return 0, false
+		}
+		h = hashValue(h, x)
+	}
+	return h, true
+}
+
+func hashValue(h uint64, v guard.Value) uint64 {
+	const prime = 1099511628211
+	step := func(b byte) { h = (h ^ uint64(b)) * prime }
+	switch v.Type {
+	case guard.String:
+		s := v.Str()
+		for i := range len(s) {
+			step(s[i])
+		}
+	case guard.IP:
+		a := v.IP()
+		b := a.As16()
+		n := 16
+		if a.Is6() && !a.Is4In6() {
+			n = 8 // a /64 is one site
+		}
+		for _, c := range b[:n] {
+			step(c)
+		}
+	default:
+		n := uint64(v.Int())
+		for range 8 {
+			step(byte(n))
+			n >>= 8
+		}
+	}
+	step(0xff)
+	return h
+}

@@ -1,0 +1,72 @@
+package rules
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ringfence/guard"
+)
+
+// A Set is a checked and compiled rule set. It never changes and is safe for
+// concurrent use. It is a guard.Policy.
+type Set struct {
+	env        *Env
+	meters     guard.Meters
+	version    string
+	rules      []*Rule
+	rates      []*rate
+	exceptions []*exception
+	lists      []*variable
+	terms      int
+	specs      []guard.MeterSpec
+	stages     [guard.Stages]struct {
+		rules []*Rule
+		rates []int
+	}
+	pool      sync.Pool // of *memory
+	emergency hits
+}
+
+// Version is a hash of the files, "none" without any.
+func (s *Set) Version() string { return s.version }
+
+// Rules are the rules in the order in which they are tried.
+func (s *Set) Rules() []*Rule { return s.rules }
+
+// Meters are what the set counts. Whoever puts the set in force gives them to
+// guard.Meters.Respec first.
+func (s *Set) Meters() []guard.MeterSpec { return s.specs }
+
+// hits counts what a rule did.
+type hits struct {
+	matched, enforced, shadow, excepted, errors atomic.Uint64
+	last                                        atomic.Int64 // Unix ns
+}
+
+// Hits is what a rule did since the set was loaded.
+type Hits struct {
+	Rule, Mode                                  string
+	Matched, Enforced, Shadow, Excepted, Errors uint64
+	Last                                        time.Time // zero: never
+}
+
+func (h *hits) copy(rule, mode string) Hits {
+	out := Hits{
+		Rule: rule, Mode: mode, Matched: h.matched.Load(), Enforced: h.enforced.Load(), Shadow: h.shadow.Load(),
+		Excepted: h.excepted.Load(), Errors: h.errors.Load(),
+	}
+	if t := h.last.Load(); t != 0 {
+		out.Last = time.Unix(0, t)
+	}
+	return out
+}
+
+// Hits are what every rule did, the built-in one first.
+func (s *Set) Hits() []Hits {
+	out := []Hits{s.emergency.copy(EmergencyRule, Enforce.String())}
+	for _, r := range s.rules {
+		out = append(out, r.hits.copy(r.ID, r.Mode.String()))
+	}
+	return out
+}
