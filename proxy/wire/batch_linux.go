@@ -1,0 +1,373 @@
+package wire
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"ringfence/guard"
+)
+
+// A mmsghdr is struct mmsghdr of recvmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32
+	_   [4]byte
+}
+
+// controlSize has room for one IPV6_PKTINFO, the larger of the two.
+const controlSize = 64
+
+// prepare sets the options of a socket that is not bound yet.
+func (s *packetSocket) prepare(fd int, shared bool, limits Limits) error {
+	// Above net.core.rmem_max only a privileged process gets what it asks for; a
+	// smaller buffer is no reason not to serve.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, limits.ReceiveBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, limits.ReceiveBuffer)
+	}
+	if shared {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+			return fmt.Errorf("share the address among sockets: %w", err)
+		}
+	}
+	if !s.any {
+		return nil
+	}
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err == nil && domain == unix.AF_INET6 {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+	} else if err == nil {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+	}
+	if err != nil {
+		return fmt.Errorf("ask for the address that datagrams came to: %w", err)
+	}
+	return nil
+}
+
+// A receiver takes batches of datagrams from one socket. All its memory is made
+// once. The kernel writes where the headers point, which Go's collector does
+// not move.
+type receiver struct {
+	socket  *packetSocket
+	size    int
+	buffer  []byte
+	control []byte
+	names   []unix.RawSockaddrInet6 // large enough for both families
+	iovecs  []unix.Iovec
+	headers []mmsghdr
+	n       int
+	errno   syscall.Errno
+	call    func(fd uintptr) bool // made once: a closure for each call would be an allocation
+}
+
+func newReceiver(s *packetSocket, limits Limits) *receiver {
+	k := limits.Batch
+	r := &receiver{
+		socket: s, size: limits.Datagram, buffer: make([]byte, k*limits.Datagram), control: make([]byte, k*controlSize),
+		names: make([]unix.RawSockaddrInet6, k), iovecs: make([]unix.Iovec, k), headers: make([]mmsghdr, k),
+	}
+	for i := range r.headers {
+		r.iovecs[i].Base = &r.buffer[i*r.size]
+		r.iovecs[i].SetLen(r.size)
+		h := &r.headers[i].hdr
+		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
+		h.Iov = &r.iovecs[i]
+		h.SetIovlen(1)
+		if s.any {
+			h.Control = &r.control[i*controlSize]
+		}
+	}
+	r.call = r.recvmmsg
+	return r
+}
+
+// receive waits for datagrams and tells how many there are.
+func (r *receiver) receive() (int, error) {
+	for i := range r.headers {
+		h := &r.headers[i].hdr
+		h.Namelen, h.Flags = unix.SizeofSockaddrInet6, 0
+		if r.socket.any {
+			h.SetControllen(controlSize)
+		}
+	}
+	if err := r.socket.raw.Read(r.call); err != nil {
+		return 0, err
+	}
+	if r.errno != 0 {
+		return 0, r.errno
+	}
+	return r.n, nil
+}
+
+// recvmmsg is false when there is nothing yet: the runtime's poller then waits.
+func (r *receiver) recvmmsg(fd uintptr) bool {
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.headers[0])),
+			uintptr(len(r.headers)), unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			return false
+		}
+		r.n, r.errno = int(n), errno
+		return true
+	}
+}
+
+func (r *receiver) datagram(i int) datagram {
+	h := &r.headers[i]
+	d := datagram{
+		payload: r.buffer[i*r.size:][:min(int(h.n), r.size)],
+		remote:  fromSockaddr(&r.names[i]),
+		local:   r.socket.local,
+		cut:     h.hdr.Flags&unix.MSG_TRUNC != 0,
+	}
+	if r.socket.any {
+		if a := packetInfo(r.control[i*controlSize:][:h.hdr.Controllen]); a.IsValid() {
+			d.local = netip.AddrPortFrom(a, d.local.Port())
+		}
+	}
+	return d
+}
+
+// packetInfo is the address that a datagram came to, ip(7) and RFC 3542 section
+// 6.2; the zero one if the kernel did not tell.
+func packetInfo(control []byte) netip.Addr {
+	if len(control) < unix.CmsgLen(unix.SizeofInet4Pktinfo) {
+		return netip.Addr{}
+	}
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+	data := control[unix.CmsgLen(0):]
+	switch {
+	case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO:
+		return netip.AddrFrom4((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Addr)
+	case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+		info := (*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0]))
+		return withScope(netip.AddrFrom16(info.Addr).Unmap(), info.Ifindex)
+	}
+	return netip.Addr{}
+}
+
+// withScope names the interface of a link-local address, RFC 4007 section 11.
+func withScope(a netip.Addr, ifindex uint32) netip.Addr {
+	if ifindex == 0 || !a.Is6() || !a.IsLinkLocalUnicast() {
+		return a
+	}
+	return a.WithZone(strconv.Itoa(int(ifindex)))
+}
+
+func scope(a netip.Addr) uint32 {
+	if a.Zone() == "" {
+		return 0
+	}
+	if n, err := strconv.ParseUint(a.Zone(), 10, 32); err == nil {
+		return uint32(n)
+	}
+	i, err := net.InterfaceByName(a.Zone())
+	if err != nil {
+		return 0
+	}
+	return uint32(i.Index) //nolint:gosec // interface numbers are small
+}
+
+func fromSockaddr(sa *unix.RawSockaddrInet6) netip.AddrPort {
+	port := (*[2]byte)(unsafe.Pointer(&sa.Port)) // the same place in both families
+	p := uint16(port[0])<<8 | uint16(port[1])
+	if sa.Family == unix.AF_INET {
+		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(sa)).Addr), p)
+	}
+	return netip.AddrPortFrom(withScope(netip.AddrFrom16(sa.Addr).Unmap(), sa.Scope_id), p)
+}
+
+// toSockaddr writes an address for a socket of either family and returns its length.
+func toSockaddr(sa *unix.RawSockaddrInet6, to netip.AddrPort, six bool) uint32 {
+	*sa = unix.RawSockaddrInet6{Family: unix.AF_INET6}
+	port := (*[2]byte)(unsafe.Pointer(&sa.Port))
+	port[0], port[1] = byte(to.Port()>>8), byte(to.Port())
+	if six {
+		sa.Addr, sa.Scope_id = to.Addr().As16(), scope(to.Addr())
+		return unix.SizeofSockaddrInet6
+	}
+	sa.Family = unix.AF_INET
+	(*unix.RawSockaddrInet4)(unsafe.Pointer(sa)).Addr = to.Addr().Unmap().As4()
+	return unix.SizeofSockaddrInet4
+}
+
+// A ring holds the datagrams that one worker sends together. It is bounded: when
+// it is full, what is in it goes out first.
+type ring struct {
+	count   *counters
+	arena   []byte
+	used    int
+	sockets []*packetSocket // of each datagram
+	names   []unix.RawSockaddrInet6
+	control []byte
+	iovecs  []unix.Iovec
+	headers []mmsghdr
+	waiting int
+
+	// of the call at hand
+	first, last int
+	sent        int
+	errno       syscall.Errno
+	call        func(fd uintptr)
+	poll        []unix.PollFd
+}
+
+const (
+	ringDatagrams = 128
+	ringOctets    = 128 << 10 // never less than the longest datagram
+)
+
+func newRing(w *Wire) *ring {
+	r := &ring{
+		count: &w.count, arena: make([]byte, ringOctets), sockets: make([]*packetSocket, ringDatagrams),
+		names: make([]unix.RawSockaddrInet6, ringDatagrams), control: make([]byte, ringDatagrams*controlSize),
+		iovecs: make([]unix.Iovec, ringDatagrams), headers: make([]mmsghdr, ringDatagrams), poll: make([]unix.PollFd, 1),
+	}
+	for i := range r.headers {
+		h := &r.headers[i].hdr
+		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
+		h.Iov = &r.iovecs[i]
+		h.SetIovlen(1)
+	}
+	r.call = r.sendmmsg
+	return r
+}
+
+// add copies a datagram. msg is not longer than maxDatagram.
+func (r *ring) add(s *packetSocket, f Flow, msg []byte) {
+	if !f.Remote.IsValid() || !s.six && !f.Remote.Addr().Unmap().Is4() {
+		r.count.drop(SendFailed)
+		return
+	}
+	if r.waiting == ringDatagrams || r.used+len(msg) > ringOctets {
+		_ = r.flush() // what could not be sent is counted
+	}
+	i := r.waiting
+	to := r.arena[r.used:][:len(msg)]
+	copy(to, msg)
+	r.iovecs[i].Base = unsafe.SliceData(to)
+	r.iovecs[i].SetLen(len(msg))
+	h := &r.headers[i].hdr
+	h.Namelen = toSockaddr(&r.names[i], f.Remote, s.six)
+	r.from(h, i, s, f.Local.Addr())
+	r.sockets[i] = s
+	r.used += len(msg)
+	r.waiting++
+}
+
+// from makes a datagram leave from the address that its flow came to. Only a
+// socket at a wildcard has a choice.
+func (r *ring) from(h *unix.Msghdr, i int, s *packetSocket, local netip.Addr) {
+	h.Control = nil
+	h.SetControllen(0)
+	if !s.any || !local.IsValid() || local.IsUnspecified() || !s.six && !local.Unmap().Is4() {
+		return
+	}
+	control := r.control[i*controlSize:][:controlSize]
+	clear(control)
+	c := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+	h.Control = &control[0]
+	data := unsafe.Pointer(&control[unix.CmsgLen(0)])
+	if s.six {
+		c.Level, c.Type = unix.IPPROTO_IPV6, unix.IPV6_PKTINFO
+		c.SetLen(unix.CmsgLen(unix.SizeofInet6Pktinfo))
+		*(*unix.Inet6Pktinfo)(data) = unix.Inet6Pktinfo{Addr: local.As16(), Ifindex: scope(local)}
+		h.SetControllen(unix.CmsgSpace(unix.SizeofInet6Pktinfo))
+		return
+	}
+	c.Level, c.Type = unix.IPPROTO_IP, unix.IP_PKTINFO
+	c.SetLen(unix.CmsgLen(unix.SizeofInet4Pktinfo))
+	*(*unix.Inet4Pktinfo)(data) = unix.Inet4Pktinfo{Spec_dst: local.Unmap().As4()}
+	h.SetControllen(unix.CmsgSpace(unix.SizeofInet4Pktinfo))
+}
+
+// flush sends all that waits, in order, and returns the last error. What it
+// could not send is counted and gone.
+func (r *ring) flush() error {
+	var last error
+	for r.first = 0; r.first < r.waiting; r.first = r.last {
+		s := r.sockets[r.first]
+		for r.last = r.first + 1; r.last < r.waiting && r.sockets[r.last] == s; r.last++ {
+		}
+		if err := r.send(s); err != nil {
+			last = err
+		}
+	}
+	r.waiting, r.used = 0, 0
+	return last
+}
+
+// sendTries bounds how often a full buffer is waited for, sendWait each time, in
+// milliseconds.
+const (
+	sendTries = 4
+	sendWait  = 5
+)
+
+// send sends the run of datagrams first to last, which are of one socket.
+func (r *ring) send(s *packetSocket) error {
+	var last error
+	for tries := 0; r.first < r.last; {
+		if err := s.raw.Control(r.call); err != nil {
+			r.count.dropped[SendFailed].Add(uint64(r.last - r.first)) //nolint:gosec // never negative
+			return err
+		}
+		if r.errno == 0 {
+			r.count.sent[guard.UDP].Add(uint64(r.sent)) //nolint:gosec // never negative
+			r.first += r.sent
+			continue
+		}
+		if wait := r.errno == unix.EAGAIN || r.errno == unix.ENOBUFS; wait && tries < sendTries {
+			tries++
+			r.wait(s)
+			continue
+		} else if r.errno == unix.ECONNREFUSED && tries < sendTries {
+			tries++ // left by an earlier datagram; this one was not tried
+			continue
+		}
+		last = r.errno
+		r.count.drop(sendReason(r.errno))
+		r.first++
+	}
+	return last
+}
+
+func sendReason(errno syscall.Errno) Reason {
+	switch errno {
+	case unix.EAGAIN, unix.ENOBUFS:
+		return SendFull
+	case unix.EMSGSIZE:
+		return SendTooLong
+	}
+	return SendFailed
+}
+
+// wait waits until the socket takes a datagram, or sendWait. It is not the
+// runtime's poller that waits: its deadline is shared by all senders.
+func (r *ring) wait(s *packetSocket) {
+	_ = s.raw.Control(func(fd uintptr) {
+		r.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT} //nolint:gosec // descriptors are small
+		_, _ = unix.Poll(r.poll, sendWait)                           // the next try tells
+	})
+}
+
+// sendmmsg sends what is left of the run; errno is that of its first datagram.
+func (r *ring) sendmmsg(fd uintptr) {
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&r.headers[r.first])),
+			uintptr(r.last-r.first), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+		if errno != unix.EINTR {
+			r.sent, r.errno = int(n), errno
+			return
+		}
+	}
+}
