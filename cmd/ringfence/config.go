@@ -1,0 +1,358 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// config is ringfence.yaml. Every field has a usable zero value, so that a new
+// binary starts with an old file. Secrets are references, never values.
+type config struct {
+	Version   int            `yaml:"version"`
+	Listen    []listenConfig `yaml:"listen"`
+	NextHops  []hopConfig    `yaml:"next_hops"`
+	Location  locationConfig `yaml:"location"`
+	Domains   []string       `yaml:"domains"`
+	Register  string         `yaml:"register"`  // auto, path, contact
+	Challenge string         `yaml:"challenge"` // never, under-flood, always
+	Egress    string         `yaml:"egress"`    // none, dns
+	Emergency string         `yaml:"emergency"` // pool for emergency calls; "" is the first pool
+	Source    string         `yaml:"source_header"`
+	Rules     rulesConfig    `yaml:"rules"`
+	Screen    screenConfig   `yaml:"screen"`
+	Store     storeConfig    `yaml:"store"`
+	Guards    guardsConfig   `yaml:"guards"`
+	Geo       []string       `yaml:"geo"`
+	Record    recordConfig   `yaml:"record"`
+	Metrics   string         `yaml:"metrics"` // address of the metrics page; "" is 127.0.0.1:9464, "off" is none
+	Control   string         `yaml:"control"` // unix socket; "" is STATE/control.sock
+	Limits    limitsConfig   `yaml:"limits"`
+}
+
+type listenConfig struct {
+	Name        string         `yaml:"name"`
+	Transport   string         `yaml:"transport"` // udp, tcp, tls
+	Address     netip.AddrPort `yaml:"address"`
+	Advertise   string         `yaml:"advertise"` // host or host:port that others see
+	Interface   string         `yaml:"interface"` // for the kernel filter
+	Certificate string         `yaml:"certificate"`
+	Key         string         `yaml:"key"`
+}
+
+type hopConfig struct {
+	Name      string        `yaml:"name"`
+	Pool      string        `yaml:"pool"`
+	Address   string        `yaml:"address"` // host:port or a name
+	Transport string        `yaml:"transport"`
+	Weight    int           `yaml:"weight"`
+	Priority  int           `yaml:"priority"`
+	Probe     time.Duration `yaml:"probe"`   // 0 is 10s, negative is never
+	Numbers   []string      `yaml:"numbers"` // prefixes that go to its pool, for trunks
+	Match     string        `yaml:"match"`   // port (default) or address: what makes a source this next hop
+}
+
+type locationConfig struct {
+	Enabled    *bool         `yaml:"enabled"` // default: when there is no next hop
+	Bindings   int           `yaml:"bindings"`
+	MinExpires time.Duration `yaml:"min_expires"`
+	MaxExpires time.Duration `yaml:"max_expires"`
+}
+
+type rulesConfig struct {
+	Default *bool    `yaml:"default"` // the built-in pack; default true
+	Files   []string `yaml:"files"`
+}
+
+type screenConfig struct {
+	Mode       string         `yaml:"mode"` // off, auto, native, generic
+	Interfaces []string       `yaml:"interfaces"`
+	Pin        string         `yaml:"pin"` // directory in a bpf file system; "" is /sys/fs/bpf/ringfence
+	Bans       int            `yaml:"bans"`
+	Allow      []netip.Prefix `yaml:"allow"`
+	Deny       []netip.Prefix `yaml:"deny"`
+	Rate       int            `yaml:"rate"`  // packets a second for one source
+	Burst      int            `yaml:"burst"` // packets
+	NewSources int            `yaml:"new_sources"`
+	FailClosed bool           `yaml:"fail_closed"`
+}
+
+type storeConfig struct {
+	Dir   string `yaml:"dir"`
+	Quota size   `yaml:"quota"`
+}
+
+type recordConfig struct {
+	Log      string          `yaml:"log"`  // file for the JSON lines; "" is standard output, "off" is none
+	Keep     time.Duration   `yaml:"keep"` // of history
+	Passes   bool            `yaml:"passes"`
+	Mask     bool            `yaml:"mask_numbers"`
+	Webhooks []webhookConfig `yaml:"webhooks"`
+}
+
+type webhookConfig struct {
+	URL    string `yaml:"url"`
+	Secret string `yaml:"secret"` // file:PATH
+}
+
+type limitsConfig struct {
+	Transactions int `yaml:"transactions"`
+	PerSource    int `yaml:"transactions_per_source"`
+	Calls        int `yaml:"calls"`
+	Connections  int `yaml:"connections"`
+	PerAddress   int `yaml:"connections_per_source"`
+	Datagram     int `yaml:"datagram"`
+	Unknown      int `yaml:"unknown_per_second"`
+	Meters       int `yaml:"meter_keys"`
+	Workers      int `yaml:"sockets"`
+}
+
+// size is a number of bytes written as people do: 500MiB, 20GiB.
+type size int64
+
+func (s *size) UnmarshalYAML(n *yaml.Node) error {
+	v, err := parseSize(n.Value)
+	if err != nil {
+		return err
+	}
+	*s = size(v)
+	return nil
+}
+
+func (s size) MarshalYAML() (any, error) { return s.String(), nil }
+
+func (s size) String() string {
+	for _, u := range sizeUnits {
+		if s != 0 && int64(s)%u.bytes == 0 {
+			return fmt.Sprintf("%d%s", int64(s)/u.bytes, u.name)
+		}
+	}
+	return fmt.Sprintf("%dB", int64(s))
+}
+
+var sizeUnits = []struct {
+	name  string
+	bytes int64
+}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+
+func parseSize(text string) (int64, error) {
+	for _, u := range sizeUnits {
+		if number, ok := strings.CutSuffix(text, u.name); ok {
+			var n int64
+			if _, err := fmt.Sscanf(number, "%d", &n); err != nil || n < 0 || fmt.Sprint(n) != number || n > (1<<62)/u.bytes {
+				break
+			}
+			return n * u.bytes, nil
+		}
+	}
+	return 0, fmt.Errorf("%q is no size: write a whole number with B, KiB, MiB, GiB or TiB", text)
+}
+
+// problem is one thing wrong with a file, with its place.
+type problem struct {
+	File      string `json:"file"`
+	Line, Col int
+	Text      string `json:"text"`
+}
+
+func (p problem) String() string {
+	if p.Line == 0 {
+		return p.File + ": error: " + p.Text
+	}
+	return fmt.Sprintf("%s:%d:%d: error: %s", p.File, p.Line, p.Col, p.Text)
+}
+
+// problems is every thing wrong with a configuration.
+type problems []problem
+
+func (p problems) Error() string {
+	lines := make([]string, len(p))
+	for i := range p {
+		lines[i] = p[i].String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// readConfig reads and checks a configuration file; the error is a problems
+// with all that is wrong. Relative paths in the file are relative to it.
+func readConfig(path string) (*config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	c, err := parseConfig(path, text)
+	if err != nil {
+		return nil, err
+	}
+	base := filepath.Dir(path)
+	at := func(p *string) {
+		if *p != "" && *p != "off" && *p != "-" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(base, *p)
+		}
+	}
+	for i := range c.Listen {
+		at(&c.Listen[i].Certificate)
+		at(&c.Listen[i].Key)
+	}
+	for i := range c.Geo {
+		at(&c.Geo[i])
+	}
+	for i := range c.Rules.Files {
+		at(&c.Rules.Files[i])
+	}
+	at(&c.Store.Dir)
+	at(&c.Record.Log)
+	at(&c.Control)
+	return c, nil
+}
+
+func parseConfig(path string, text []byte) (*config, error) {
+	c := new(config)
+	var bad problems
+	err := yaml.Load(text, c, yaml.WithKnownFields(), yaml.WithUniqueKeys())
+	var many *yaml.LoadErrors
+	var one *yaml.LoadError
+	switch {
+	case errors.As(err, &many):
+		for _, e := range many.Errors {
+			bad = append(bad, problem{path, e.Mark.Line, e.Mark.Column, plainYAML(e.Message)})
+		}
+	case errors.As(err, &one):
+		bad = append(bad, problem{path, one.Mark.Line, one.Mark.Column, plainYAML(one.Message)})
+	case err != nil:
+		bad = append(bad, problem{File: path, Text: plainYAML(err.Error())})
+	}
+	where := places(text)
+	for _, p := range c.check() {
+		at := where(p.path)
+		bad = append(bad, problem{path, at.line, at.col, p.text})
+	}
+	if len(bad) > 0 {
+		slices.SortStableFunc(bad, func(a, b problem) int { return a.Line - b.Line })
+		return nil, bad
+	}
+	return c, nil
+}
+
+// plainYAML turns the decoder's words into ours, and adds what was meant.
+func plainYAML(text string) string {
+	if _, rest, ok := strings.Cut(text, "field "); ok {
+		if name, _, ok := strings.Cut(rest, " not found in type "); ok {
+			return unknownField(name)
+		}
+	}
+	text = strings.ReplaceAll(text, "!!str", "text")
+	text = strings.ReplaceAll(text, "!!int", "a number")
+	text = strings.ReplaceAll(text, "!!seq", "a list")
+	text = strings.ReplaceAll(text, "!!map", "a mapping")
+	return strings.TrimPrefix(text, "construct: ")
+}
+
+func unknownField(name string) string {
+	text := fmt.Sprintf("unknown field %q", name)
+	if near := nearest(name, fieldNames(reflect.TypeFor[config](), nil)); near != "" {
+		text += fmt.Sprintf(" (did you mean %q?)", near)
+	}
+	return text
+}
+
+func fieldNames(t reflect.Type, names []string) []string {
+	for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || t.PkgPath() != reflect.TypeFor[config]().PkgPath() {
+		return names
+	}
+	for f := range t.Fields() {
+		if tag, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); tag != "" {
+			names = append(names, tag)
+		}
+		names = fieldNames(f.Type, names)
+	}
+	return names
+}
+
+// nearest is the name at most a third of its letters away from what was
+// written, or "".
+func nearest(written string, names []string) string {
+	best, far := "", len(written)/3+1
+	for _, n := range names {
+		if d := distance(written, n); d <= far {
+			best, far = n, d-1
+		}
+	}
+	return best
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		corner := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := corner
+			if a[i] != b[j] {
+				cost++
+			}
+			corner = row[j+1]
+			row[j+1] = min(cost, row[j]+1, corner+1)
+		}
+	}
+	return row[len(b)]
+}
+
+type place struct{ line, col int }
+
+// places finds where a path such as "listen.1.address" stands in the text; the
+// nearest parent when the field was left out.
+func places(text []byte) func(path string) place {
+	var doc yaml.Node
+	if err := yaml.Load(text, &doc); err != nil {
+		return func(string) place { return place{} }
+	}
+	return func(path string) place {
+		n := &doc
+		if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
+			n = n.Content[0]
+		}
+		at := place{n.Line, n.Column}
+		for step := range strings.SplitSeq(path, ".") {
+			next := child(n, step)
+			if next == nil {
+				break
+			}
+			n, at = next, place{next.Line, next.Column}
+		}
+		return at
+	}
+}
+
+func child(n *yaml.Node, step string) *yaml.Node {
+	switch n.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == step {
+				return n.Content[i+1]
+			}
+		}
+	case yaml.SequenceNode:
+		for i, c := range n.Content {
+			if fmt.Sprint(i) == step {
+				return c
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+)
+
+// fault is a problem of meaning at a path of the configuration.
+type fault struct{ path, text string }
+
+// check looks for what the decoder cannot see. It returns every fault.
+func (c *config) check() []fault {
+	var bad []fault
+	say := func(path, form string, args ...any) { bad = append(bad, fault{path, fmt.Sprintf(form, args...)}) }
+	choice := func(path, got string, want ...string) {
+		if got != "" && !slices.Contains(want, got) {
+			text := fmt.Sprintf("%q is not one of %s", got, strings.Join(want, ", "))
+			if near := nearest(got, want); near != "" {
+				text += fmt.Sprintf(" (did you mean %q?)", near)
+			}
+			say(path, "%s", text)
+		}
+	}
+	if c.Version > 1 {
+		say("version", "version %d is newer than this ringfence reads (1): update the binary", c.Version)
+	}
+	names := map[string]int{}
+	for i, l := range c.Listen {
+		at := fmt.Sprintf("listen.%d", i)
+		choice(at+".transport", l.Transport, "udp", "tcp", "tls")
+		if l.Transport == "" {
+			say(at, "a listener needs a transport: udp, tcp or tls")
+		}
+		if !l.Address.IsValid() {
+			say(at, "a listener needs an address such as 203.0.113.2:5060 or [::]:5060")
+		}
+		if l.Transport == "tls" && (l.Certificate == "") != (l.Key == "") {
+			say(at, "certificate and key go together")
+		}
+		if l.Transport != "tls" && l.Transport != "" && (l.Certificate != "" || l.Key != "") {
+			say(at, "a %s listener has no certificate", l.Transport)
+		}
+		if l.Name != "" {
+			if before, twice := names[l.Name]; twice {
+				say(at+".name", "listener %d is already called %q", before+1, l.Name)
+			}
+			names[l.Name] = i
+		}
+	}
+	pools := map[string]bool{}
+	for i, h := range c.NextHops {
+		at := fmt.Sprintf("next_hops.%d", i)
+		choice(at+".transport", h.Transport, "udp", "tcp", "tls")
+		choice(at+".match", h.Match, "port", "address")
+		if h.Address == "" {
+			say(at, "a next hop needs an address such as 10.0.0.10:5060")
+		}
+		if h.Weight < 0 {
+			say(at+".weight", "a weight cannot be negative")
+		}
+		if h.Priority < 0 {
+			say(at+".priority", "a priority cannot be negative (0 is tried first)")
+		}
+		pools[h.pool()] = true
+	}
+	if c.Emergency != "" && !pools[c.Emergency] {
+		say("emergency", "no next hop is in a pool called %q", c.Emergency)
+	}
+	choice("register", c.Register, "auto", "path", "contact")
+	choice("challenge", c.Challenge, "never", "under-flood", "always")
+	choice("egress", c.Egress, "none", "dns")
+	choice("screen.mode", c.Screen.Mode, "off", "auto", "native", "generic")
+	if c.Metrics != "" && c.Metrics != "off" {
+		if _, err := netip.ParseAddrPort(c.Metrics); err != nil {
+			say("metrics", "%q is no address and port such as 127.0.0.1:9464", c.Metrics)
+		}
+	}
+	for i, w := range c.Record.Webhooks {
+		at := fmt.Sprintf("record.webhooks.%d", i)
+		if !strings.HasPrefix(w.URL, "https://") && !strings.HasPrefix(w.URL, "http://") {
+			say(at, "a webhook needs a url that begins with https://")
+		}
+		if w.Secret != "" && !strings.HasPrefix(w.Secret, "file:") {
+			say(at+".secret", "a secret is a reference: write file:PATH")
+		}
+	}
+	for _, n := range []struct {
+		path string
+		n    int
+	}{
+		{"limits.transactions", c.Limits.Transactions}, {"limits.transactions_per_source", c.Limits.PerSource},
+		{"limits.calls", c.Limits.Calls}, {"limits.connections", c.Limits.Connections},
+		{"limits.connections_per_source", c.Limits.PerAddress}, {"limits.datagram", c.Limits.Datagram},
+		{"limits.unknown_per_second", c.Limits.Unknown}, {"limits.meter_keys", c.Limits.Meters}, {"limits.sockets", c.Limits.Workers},
+		{"screen.bans", c.Screen.Bans}, {"screen.rate", c.Screen.Rate}, {"screen.burst", c.Screen.Burst},
+		{"screen.new_sources", c.Screen.NewSources}, {"location.bindings", c.Location.Bindings},
+	} {
+		if n.n < 0 {
+			say(n.path, "a limit cannot be negative (0 is the default)")
+		}
+	}
+	for _, d := range []struct {
+		path string
+		d    time.Duration
+	}{{"record.keep", c.Record.Keep}, {"location.min_expires", c.Location.MinExpires}, {"location.max_expires", c.Location.MaxExpires}} {
+		if d.d < 0 {
+			say(d.path, "a duration cannot be negative (0 is the default)")
+		}
+	}
+	return bad
+}
+
+func (h hopConfig) pool() string {
+	if h.Pool == "" {
+		return "default"
+	}
+	return h.Pool
+}

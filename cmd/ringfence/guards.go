@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"ringfence/guard"
+	"ringfence/guard/account"
+	"ringfence/guard/auth"
+	"ringfence/guard/numbers"
+	"ringfence/guard/sanity"
+	"ringfence/guard/scanner"
+	"ringfence/guard/source"
+)
+
+// guardsConfig is what the guards may be told. A new guard joins here.
+type guardsConfig struct {
+	Account account.Config `yaml:"account"`
+	Auth    auth.Config    `yaml:"auth"`
+	Numbers numbers.Config `yaml:"numbers"`
+	Sanity  sanity.Config  `yaml:"sanity"`
+	Scanner scanner.Config `yaml:"scanner"`
+	Source  source.Config  `yaml:"source"`
+}
+
+// makeGuards makes the guards of this build. The authenticator comes back by
+// itself as well, since it is also the proxy's challenger.
+func makeGuards(c guardsConfig, h guard.Host, keys keyring, started time.Time) ([]*guard.Guard, *auth.Auth, error) {
+	a, err := auth.New(auth.Options{
+		Config: c.Auth, Accounts: h.Accounts, Started: started,
+		Keys: auth.Keys{Current: keys.Current, Previous: keys.Previous},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	guards := []*guard.Guard{a.Guard(), scanner.New(c.Scanner)}
+	for _, made := range []func() (*guard.Guard, error){
+		func() (*guard.Guard, error) { return sanity.New(h, c.Sanity) },
+		func() (*guard.Guard, error) { return source.New(h, c.Source) },
+		func() (*guard.Guard, error) { return account.New(h, c.Account) },
+		func() (*guard.Guard, error) { return numbers.New(h, c.Numbers) },
+	} {
+		g, err := made()
+		if err != nil {
+			return nil, nil, fmt.Errorf("guards: %w", err)
+		}
+		guards = append(guards, g)
+	}
+	return guards, a, nil
+}

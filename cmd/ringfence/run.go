@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func newRun(g *globals) *cobra.Command {
+	f := new(runFlags)
+	c := &cobra.Command{
+		Use: "run", Short: "Run the daemon", Args: cobra.NoArgs,
+		Example: "  ringfence run                       # on loopback, with everything built in and two demo accounts\n" +
+			"  ringfence run --listen udp:203.0.113.2:5060 --next-hop udp:10.0.0.10:5060\n" +
+			"  ringfence run --config /etc/ringfence/ringfence.yaml",
+		RunE: func(c *cobra.Command, _ []string) error { return run(c.Context(), c.OutOrStdout(), g, f) },
+	}
+	f.register(c.Flags())
+	return c
+}
+
+func run(ctx context.Context, w io.Writer, g *globals, f *runFlags) error {
+	cfg, accounts, err := f.load(g)
+	if err != nil {
+		return err
+	}
+	if f.checkOnly {
+		return checkAll(ctx, w, cfg)
+	}
+	// A guard shares its host with a PBX: some garbage is cheaper than much
+	// collecting, within a bound. GOGC and GOMEMLIMIT stand over it.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
+	}
+	demo := *cfg.Location.Enabled && f.config == "" && len(accounts) == 0
+	if demo {
+		if accounts, err = demoAccounts(cfg.Store.Dir); err != nil {
+			return err
+		}
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	d, err := newGuardian(ctx, cfg, accounts, guardianOptions{Out: w, Log: log})
+	if err != nil {
+		return startError(err)
+	}
+	d.announce(os.Stderr, demo, accounts)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	reloads := make(chan struct{})
+	go func() {
+		defer close(reloads)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hup:
+				d.reload(ctx)
+			}
+		}
+	}()
+	notify("READY=1")
+	err = d.Run(ctx)
+	cancel()
+	<-reloads
+	return err
+}
+
+// startError adds what to do to the errors that newcomers meet.
+func startError(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w\nanother program has that port: `ss -lnptu` shows which; stop it or listen elsewhere with --listen", err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w\nports below 1024 need root or CAP_NET_BIND_SERVICE", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w\nthis host does not have that address: `ip addr` shows the ones it has", err)
+	}
+	return err
+}
+
+// demoAccounts makes alice and bob with passwords of their own, once.
+func demoAccounts(dir string) ([]trial, error) {
+	var out []trial
+	for _, user := range []string{"alice", "bob"} {
+		path := filepath.Join(dir, "demo", user)
+		text, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			var b [8]byte
+			rand.Read(b[:]) // never fails, crypto/rand
+			text = []byte(hex.EncodeToString(b[:]))
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				return nil, fmt.Errorf("demo accounts: %w", err)
+			}
+			err = writeWhole(path, text, 0o600)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("demo accounts: %w", err)
+		}
+		out = append(out, trial{user, strings.TrimSpace(string(text))})
+	}
+	return out, nil
+}
+
+// announce says on standard error what listens where and what to type next;
+// standard output is for log lines.
+func (g *guardian) announce(w io.Writer, demo bool, accounts []trial) {
+	fmt.Fprintf(w, "ringfence %s\n", version())
+	for i, a := range g.proxy.Addresses() {
+		fmt.Fprintf(w, "listening  %s:%s\n", g.cfg.Listen[i].Transport, a)
+	}
+	for _, h := range g.cfg.NextHops {
+		fmt.Fprintf(w, "next hop   %s, %s:%s, pool %s\n", h.Name, h.Transport, h.Address, h.Pool)
+	}
+	if *g.cfg.Location.Enabled {
+		fmt.Fprintln(w, "next hop   the built-in location service")
+	}
+	fmt.Fprintf(w, "rules      %s\n", g.policy.version())
+	fmt.Fprintf(w, "filter     %s\n", g.screen.text)
+	if g.auth.Local() {
+		fmt.Fprintf(w, "accounts   %d in realm %s; ringfence authenticates\n", len(g.accounts.List()), g.cfg.Guards.Auth.Realm)
+	} else {
+		fmt.Fprintln(w, "accounts   none here: the next hop authenticates, ringfence learns from its answers")
+	}
+	if g.cfg.Metrics != "off" {
+		fmt.Fprintf(w, "metrics    http://%s/metrics\n", g.cfg.Metrics)
+	}
+	fmt.Fprintf(w, "state      %s\n", g.cfg.Store.Dir)
+	if !demo {
+		return
+	}
+	at := g.proxy.Addresses()[0]
+	fmt.Fprintln(w, "\nTwo accounts for trying it:")
+	for _, a := range accounts {
+		fmt.Fprintf(w, "  %-6s password %s\n", a.user, a.password)
+	}
+	fmt.Fprintf(w, `
+Type next, each in a shell of its own in this directory (apt-get install sip-tester):
+
+  sipp -sf tests/peers/register.xml -i 127.0.0.1 -p 5072 %[1]s -s bob -au bob -ap %[3]s -m 1 &&
+    sipp -sf tests/peers/answer.xml -i 127.0.0.1 -p 5072 -s bob -m 1
+
+  sipp -sf tests/peers/call.xml -i 127.0.0.1 -p 5071 %[1]s -s alice -au alice -ap %[2]s -key to bob -d 1000 -m 1
+
+  ./ringfence status
+  ./ringfence history
+`, at, accounts[0].password, accounts[1].password)
+}
+
+// reload reads rules, certificates and databases again. What is broken stays
+// as it was.
+func (g *guardian) reload(ctx context.Context) {
+	notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", monotonicMicroseconds()))
+	applied, err := g.applySource(ctx, g.policy.source, "SIGHUP")
+	switch {
+	case err != nil:
+		g.log.Error("rules were not applied", "error", err)
+	case len(applied.Problems) > 0:
+		g.log.Error("rules were not applied", "problems", strings.Join(applied.Problems, "\n"))
+	default:
+		g.log.Info("rules applied", "version", applied.Version, "rules", applied.Rules)
+	}
+	for _, c := range g.certs {
+		if err := c.Reload(); err != nil {
+			g.log.Error("the old certificate stays in use", "error", err)
+		}
+	}
+	if g.geo != nil {
+		if err := g.geo.Reload(); err != nil {
+			g.log.Error("the old geo database stays in use", "error", err)
+		}
+	}
+	notify("READY=1")
+}
