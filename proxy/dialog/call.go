@@ -126,11 +126,8 @@ func (s *side) addLeg(l Leg) {
 	}
 }
 
-func (s *side) copy(uri string) Side {
+func (s *side) copy() Side {
 	out := Side{Tag: s.tag, CSeq: s.cseq, URI: s.uri, Target: s.target, Route: s.route, Answered: s.answered}
-	if out.URI == "" {
-		out.URI = uri
-	}
 	if len(s.legs) > 0 {
 		out.Leg = s.legs[0]
 	}
@@ -140,11 +137,11 @@ func (s *side) copy(uri string) Side {
 func (c *call) copy() Call {
 	out := Call{
 		ID: c.id, State: c.state, Account: c.account, Dialed: c.dialed,
-		Caller: c.caller.copy(""), Start: instant(c.start), Answered: instant(c.answered), Expires: instant(c.expires),
+		Caller: c.caller.copy(), Start: instant(c.start), Answered: instant(c.answered), Expires: instant(c.expires),
 	}
 	for i := range c.callees {
-		if !c.callees[i].gone {
-			out.Callees = append(out.Callees, c.callees[i].copy(c.callees[0].uri))
+		if f := &c.callees[i]; c.state != Answered || f.answered && !f.gone {
+			out.Callees = append(out.Callees, f.copy())
 		}
 	}
 	return out

@@ -51,7 +51,7 @@ type Call struct {
 	Account  string // of the caller, "user@realm"
 	Dialed   string // user part of the first Request-URI
 	Caller   Side
-	Callees  []Side // each fork that gave a To tag
+	Callees  []Side // each fork that gave a To tag; of an answered call those that are up
 	Start    time.Time
 	Answered time.Time // zero if it was not
 	Expires  time.Time

@@ -138,8 +138,8 @@ func (t *Table) Answer(x *index.Message, from Leg, at time.Time) {
 	c := s.find(x.Bytes(x.CallID), x.Bytes(x.From.Tag))
 	if c == nil {
 		// To a re-INVITE of the callee: From and To have changed places.
-		if c = s.find(x.Bytes(x.CallID), x.Bytes(x.To.Tag)); c != nil && c.state == Answered && c.callee(x.Bytes(x.From.Tag)) != nil {
-			t.retarget(c, &c.caller, x)
+		if c = s.find(x.Bytes(x.CallID), x.Bytes(x.To.Tag)); c != nil && c.state == Answered && c.callee(x.Bytes(x.From.Tag)) != nil && retarget(&c.caller, x) {
+			t.changed(c)
 		}
 		return
 	}
@@ -151,7 +151,9 @@ func (t *Table) Answer(x *index.Message, from Leg, at time.Time) {
 		return
 	}
 	if f.answered {
-		t.retarget(c, f, x)
+		if retarget(f, x) {
+			t.changed(c)
+		}
 		return
 	}
 	f.answered = true
@@ -180,12 +182,15 @@ func (t *Table) fork(c *call, x *index.Message, from Leg) *side {
 	return f
 }
 
-// retarget takes over the Contact of a target refresh (RFC 3261 section 12.2).
-func (t *Table) retarget(c *call, s *side, x *index.Message) {
-	if target := x.Bytes(x.Contact.URI.Text); len(target) > 0 && s.target != string(target) {
-		s.target = string(target)
-		t.changed(c)
+// retarget takes over the Contact of a target refresh (RFC 3261 section 12.2)
+// and tells whether it was another.
+func retarget(s *side, x *index.Message) bool {
+	target := x.Bytes(x.Contact.URI.Text)
+	if len(target) == 0 || s.target == string(target) {
+		return false
 	}
+	s.target = string(target)
+	return true
 }
 
 // belongs finds the call of a request within a dialog, and its sender's side;
@@ -253,7 +258,10 @@ func (t *Table) Note(m *guard.Message) {
 	// Only the party itself names its Contact; a next hop between may have
 	// rewritten it.
 	if l := sender.legs[0]; l.Address.Addr().Unmap() == m.Src.Addr().Unmap() {
-		t.retarget(c, sender, x)
+		retarget(sender, x)
+	}
+	if c.state == Answered {
+		t.changed(c)
 	}
 }
 
