@@ -208,8 +208,11 @@ func (p *Proxy) done(c *reqContext) {
 // as it came (section 16.7 step 8).
 func (p *Proxy) relay(w *worker, c *reqContext, m *index.Message) {
 	x := &c.Data
-	if m.Vias < 2 {
+	if m.Vias < 2 { // who answers without the Vias that it got has lost the way back
 		p.metrics.drop(strayResponse)
+		if m.Status >= 300 {
+			p.finish(w, c, m.Status, nil)
+		}
 		return
 	}
 	w.splice.Reset()
