@@ -133,7 +133,7 @@ func (p *Proxy) admit(w *worker, f wire.Flow, at time.Time) bool {
 	state, answer := p.trust.Admit(flow, at)
 	w.msg.Trust = state
 	w.msg.Proven = f.Transport.Stream() || state != guard.Unknown
-	if state == guard.Unknown && p.proves(w, f, at) {
+	if state == guard.Unknown && (f.Transport.Stream() || p.proves(w, f, at)) {
 		p.trust.Promote(flow, guard.Challenged, at)
 		w.msg.Trust, w.msg.Proven = guard.Challenged, true
 		answer = trust.Admitted // it was asked to come back, and it did

@@ -166,7 +166,7 @@ func (p *Proxy) settle(w *worker, c *reqContext, m *index.Message, at time.Time)
 	case m.Status == 503 && len(c.Clients) > 1:
 		p.finish(w, c, 500, nil) // section 16.7 step 6: it is our next hop that is overloaded
 		return
-	case x.inside && (m.Status == 401 || m.Status == 407) && !p.registrarOf(c):
+	case x.inside && (m.Status == 401 || m.Status == 407) && !p.byHops(c):
 		// Who answers a call of the PBX with a challenge wants its digest.
 		p.metrics.drop(digestLeak)
 		p.finish(w, c, 403, nil)
@@ -184,11 +184,11 @@ func (p *Proxy) settle(w *worker, c *reqContext, m *index.Message, at time.Time)
 	p.done(c)
 }
 
-// registrarOf tells whether the last one who answered is a next hop, which may
-// challenge our servers.
-func (p *Proxy) registrarOf(c *reqContext) bool {
+// byHops tells whether a request went to next hops only, which may challenge our
+// servers.
+func (p *Proxy) byHops(c *reqContext) bool {
 	for i := range c.Clients {
-		if hop, ok := p.routes.ByAddress(c.Clients[i].Flow.Remote); !ok || hop == nil {
+		if _, ok := p.routes.ByAddress(c.Clients[i].Flow.Remote); !ok {
 			return false
 		}
 	}

@@ -86,10 +86,11 @@ func (p *Proxy) find(w *worker, c *reqContext, f wire.Flow, r *road) (status int
 		w.targets = append(w.targets, t)
 		return 0
 	}
+	outward := x.inside && p.ofPool(&w.msg)
 	switch {
-	case x.emergency:
+	case x.emergency && !(outward && p.c.EmergencyPool == p.c.Pool):
 		return p.emergency(w, c, f)
-	case x.inside && p.ofPool(&w.msg):
+	case outward:
 		return p.outward(w, c, f, r)
 	case p.places != nil:
 		return p.bindings(w, m)

@@ -5,6 +5,7 @@ import (
 
 	"ringfence/guard"
 	"ringfence/proxy/index"
+	"ringfence/proxy/route"
 	"ringfence/proxy/transaction"
 	"ringfence/proxy/wire"
 )
@@ -79,6 +80,9 @@ func (p *Proxy) Flushed(int) {}
 
 // Closed forgets what hung on a connection.
 func (p *Proxy) Closed(f wire.Flow) {
+	if hop, ok := p.routes.ByAddress(f.Remote); ok {
+		p.routes.Report(hop, route.Result{Outcome: route.Refused})
+	}
 	p.trust.Forget(trustFlow(f))
 	if p.places != nil {
 		p.places.Gone(string(p.appendFlowToken(nil, f)))
