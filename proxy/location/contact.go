@@ -42,8 +42,9 @@ func (s *Service) wishes(m *guard.Message, token string) (list []wish, star bool
 		}
 		list = append(list, w)
 	}
-	// RFC 3261 section 10.2.2: the * stands alone and with Expires: 0.
-	if star && (n > 1 || x.Expires != 0) {
+	// RFC 3261 section 10.2.2: the * stands alone, which Parse has seen to, and
+	// with Expires: 0.
+	if star && x.Expires != 0 {
 		return nil, false, 400, "Bad Contact"
 	}
 	return list, star, 0, ""
