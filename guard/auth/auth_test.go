@@ -178,6 +178,8 @@ func TestCheck(t *testing.T) {
 		{name: "nonce count of seven digits", want: Bad, client: func(c *client) { c.nc = "0000001" }},
 		{name: "no client nonce", want: Bad, client: func(c *client) { c.cnonce = "" }},
 		{name: "uri with port and parameters", want: OK, client: func(c *client) { c.uri = "sips:bob@EXAMPLE.com:5061;transport=tls" }},
+		{name: "uri of the server only", want: OK, client: func(c *client) { c.uri = "sip:example.com:5060" }},
+		{name: "uri of another server only", want: Bad, client: func(c *client) { c.uri = "sip:example.org" }},
 		{name: "uri of another user", want: Bad, client: func(c *client) { c.uri = "sip:premium@example.com" }},
 		{name: "uri of another host", want: Bad, client: func(c *client) { c.uri = "sip:bob@example.org" }},
 		{name: "uri exact", want: Bad, client: func(c *client) { c.uri = "sip:bob@example.com:5060" }, option: func(o *Options) { o.URI = "exact" }},

@@ -10,7 +10,7 @@ import (
 // uriMatches tells whether the uri of credentials names what the request asks
 // for (RFC 7616 section 3.4.6). A Request-URI changes on its way and phones write
 // the uri before it does, so tolerant compares user and host only: no scheme,
-// port or parameters. Without this check credentials for one number would do for
+// port or parameters, and a uri without a user names the server. Without this check credentials for one number would do for
 // another.
 func (a *Auth) uriMatches(x *index.Message, uri string) bool {
 	switch a.o.URI {
@@ -43,7 +43,9 @@ func (a *Auth) uriMatches(x *index.Message, uri string) bool {
 	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
 		host = host[:i]
 	}
-	return user == x.Text(x.URI.User) && strings.EqualFold(host, x.Text(x.URI.Host))
+	// Some agents name only the server, whatever they ask it for. What that gives
+	// away is little: the nonce count keeps the credentials from being used twice.
+	return (user == x.Text(x.URI.User) || !found) && strings.EqualFold(host, x.Text(x.URI.Host))
 }
 
 // text reads bytes as a string that must not outlive them.
