@@ -188,13 +188,6 @@ func (g *guardian) register() {
 	gauge("ringfence_bans", "Bans in force.", func() float64 { n, _, _ := g.bans.Counts(); return float64(n) })
 	gauge("ringfence_limits", "Sources that are limited.", func() float64 { _, n, _ := g.bans.Counts(); return float64(n) })
 	gauge("ringfence_store_bytes", "Bytes of the store on disk.", func() float64 { return float64(g.store.Size()) })
-	gauge("ringfence_calls_active", "Calls that are up.", func() float64 {
-		n := 0
-		for range g.proxy.Calls() {
-			n++
-		}
-		return float64(n)
-	})
 	g.metrics.MustRegister(&screenCollector{g.screen}, g.tally.problems)
 }
 

@@ -50,6 +50,8 @@ func run(ctx context.Context, w io.Writer, g *globals, f *runFlags) error {
 		if accounts, err = demoAccounts(cfg.Store.Dir); err != nil {
 			return err
 		}
+		// The sipp of Debian 12 reads only the first challenge, and only MD5.
+		cfg.Guards.Auth.Algorithms = []string{"MD5", "SHA-256"}
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	d, err := newGuardian(ctx, cfg, accounts, guardianOptions{Out: w, Log: log})
