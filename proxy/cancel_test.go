@@ -88,8 +88,10 @@ func TestAnswerThatNobodyWaitsForIsHungUp(t *testing.T) {
 		l.answer("pbx1", 200, "")
 		time.Sleep(33 * time.Second)
 		l.starts("alice: SIP/2.0 408")
-		l.answerTo("pbx1", first, 200, "") // far too late: the transaction is over
-		l.starts()
+		l.answerTo("pbx1", first, 200, "") // far too late
+		l.starts("pbx1: ACK sip:203.0.113.5:5060", "pbx1: BYE sip:203.0.113.5:5060")
+		l.answerTo("pbx1", first, 200, "") // its ACK was late
+		l.starts("pbx1: ACK")
 	})
 }
 

@@ -19,6 +19,7 @@ type Client[F any] struct {
 
 	request  []byte // as it was sent; or its ACK, if acked
 	acked    bool
+	late     bool   // no final response came in time
 	again    uint32 // tick of Timer A or E
 	interval time.Duration
 	expire   uint32 // tick of Timer B, C, D, F, K or M
@@ -105,8 +106,12 @@ func (c *Context[F, T]) Take(worker, i, status int) Taking {
 		}
 		return Absorbed
 	case Completed:
-		if cl.acked && status >= 300 {
+		switch {
+		case cl.acked && status >= 300:
 			_ = t.o.Send(worker, cl.Flow, cl.request) // the response comes again if this is lost
+		case cl.late && status/100 == 2:
+			cl.State, cl.expire = Accepted, t.after(64*t.o.T1)
+			return Success
 		}
 		return Absorbed
 	default:
@@ -233,6 +238,11 @@ func (c *Context[F, T]) expireClient(i int) {
 	case cl.Invite && cl.State == Proceeding && !cl.Canceled:
 		cl.Canceled, cl.expire = true, t.after(64*t.o.T1)
 		t.o.Failed(c, i, TooLong)
+	case cl.Invite: // a 2xx that comes yet must not be lost: somebody pays for that call
+		cl.State, cl.late, cl.again, cl.expire = Completed, true, never, t.after(64*t.o.T1)
+		c.shard.buffers.drop(&cl.request)
+		c.shard.buffers.drop(&cl.cancel)
+		t.o.Failed(c, i, NoAnswer)
 	default:
 		c.Drop(i)
 		t.o.Failed(c, i, NoAnswer)

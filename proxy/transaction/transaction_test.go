@@ -120,9 +120,9 @@ func TestTimers(t *testing.T) {
 		{"A and B", true, false, nil, "down request", []at{
 			{600 * time.Millisecond, "down request"}, {1100 * time.Millisecond, "down request"},
 			{2100 * time.Millisecond, "down request"}, {4100 * time.Millisecond, "down request"},
-			{8100 * time.Millisecond, "down request"}, {17 * s, "down request, failed 0 no answer, ended"},
+			{8100 * time.Millisecond, "down request"}, {17 * s, "down request, failed 0 no answer"}, {33 * s, "ended"},
 		}},
-		{"B over TCP", true, true, nil, "down request", []at{{31 * s, ""}, {2 * s, "failed 0 no answer, ended"}}},
+		{"B over TCP", true, true, nil, "down request", []at{{31 * s, ""}, {2 * s, "failed 0 no answer"}, {33 * s, "ended"}}},
 		{"E and F", false, false, nil, "down request", []at{
 			{600 * time.Millisecond, "down request"}, {1100 * time.Millisecond, "down request"},
 			{2100 * time.Millisecond, "down request"}, {4100 * time.Millisecond, "down request"},
@@ -131,7 +131,7 @@ func TestTimers(t *testing.T) {
 			{4100 * time.Millisecond, "down request"}, {4100 * time.Millisecond, "down request, failed 0 no answer, ended"},
 		}},
 		{"C", true, false, []func(*Context[string, int]){take(180)}, "down request", []at{
-			{184 * s, ""}, {2 * s, "failed 0 too long"}, {33 * s, "failed 0 no answer, ended"},
+			{184 * s, ""}, {2 * s, "failed 0 too long"}, {33 * s, "failed 0 no answer"}, {33 * s, "ended"},
 		}},
 		{"G and H", true, false, []func(*Context[string, int]){take(486), respond(486)}, "down request, up 486", []at{
 			{600 * time.Millisecond, "up 486"}, {1100 * time.Millisecond, "up 486"}, {2100 * time.Millisecond, "up 486"},
@@ -154,7 +154,7 @@ func TestTimers(t *testing.T) {
 		}},
 		{"CANCEL answered", true, false, []func(*Context[string, int]){
 			take(180), func(c *Context[string, int]) { c.Cancel(0, 0, []byte("cancel")); c.AnswerCancel(0) },
-		}, "down request, down cancel", []at{{31 * s, ""}, {2 * s, "failed 0 no answer, ended"}}},
+		}, "down request, down cancel", []at{{31 * s, ""}, {2 * s, "failed 0 no answer"}, {33 * s, "ended"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
