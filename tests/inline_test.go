@@ -29,6 +29,7 @@ func inline(t *testing.T, more ...string) (*lab, *pbx, *daemon) {
 			"  - {name: pbx, address: 10.77.2.2:5060, probe: 1s}\n"+
 			"  - {name: carrier, pool: carrier, address: 10.77.1.9:5090, match: address, probe: -1s}\n"+
 			"register: path\n"+
+			"guards: {auth: {algorithms: [MD5, SHA-256]}}\n"+ // what sipp and svcrack can answer
 			"screen: {mode: native, interfaces: [out], pin: none}\n"+
 			"metrics: \"off\"\n"),
 	}, more...)...)

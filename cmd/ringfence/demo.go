@@ -72,9 +72,9 @@ func demo(ctx context.Context, w io.Writer) error {
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(running) }()
 	fmt.Fprintf(w, "The guard listens on %s (%s). Phones are alice and bob.\n\n", server, d.filterText())
-	err = stage.play(ctx, server)
+	err = errors.Join(stage.play(ctx, server), stage.table(d))
 	stop()
-	return errors.Join(err, <-ended, stage.table(d))
+	return errors.Join(err, <-ended)
 }
 
 func freeUDP(host string) (uint16, error) {
@@ -96,7 +96,7 @@ type demoStage struct {
 	last   map[string]int
 }
 
-type demoCount struct{ sent, passed, challenged, refused, dropped, banned int }
+type demoCount struct{ sent, passed, challenged, refused, dropped, limited, banned int }
 
 func newDemoStage(w io.Writer) *demoStage {
 	return &demoStage{w: w, start: time.Now(), actors: map[string]*demoCount{}, last: map[string]int{}}
@@ -132,7 +132,13 @@ func (s *demoStage) Decided(d *guard.Decision) {
 		actor = "others"
 	}
 	c := s.count(actor)
-	c.banned += len(d.Bans)
+	for _, b := range d.Bans {
+		if b.Limit {
+			c.limited++
+		} else {
+			c.banned++
+		}
+	}
 	if m.Reply == nil {
 		switch d.Verdict.Action {
 		case guard.Pass, guard.Allow:
@@ -300,21 +306,21 @@ func (s *demoStage) table(d *guardian) error {
 	defer s.mu.Unlock()
 	fmt.Fprintln(s.w)
 	rows := [][]string{}
-	total := demoCount{}
+	total := 0
 	for _, host := range []string{demoPhones, demoScanner, demoGuesser, demoThief, demoFlooder} {
 		c := s.actors[demoNames[host]]
 		if c == nil {
 			continue
 		}
 		sent := fmt.Sprint(max(c.sent, c.passed+c.challenged+c.refused+c.dropped))
-		rows = append(rows, []string{demoNames[host], sent, fmt.Sprint(c.passed), fmt.Sprint(c.challenged), fmt.Sprint(c.refused), fmt.Sprint(c.dropped), "", fmt.Sprint(c.banned)})
-		total.banned += c.banned
+		rows = append(rows, []string{demoNames[host], sent, fmt.Sprint(c.passed), fmt.Sprint(c.challenged), fmt.Sprint(c.refused), fmt.Sprint(c.dropped), "", fmt.Sprint(c.limited), fmt.Sprint(c.banned)})
+		total += c.limited + c.banned
 	}
-	rows = append(rows, []string{"before parsing", "", "", "", "", "", strings.TrimSpace(kernel), ""})
-	if err := table(s.w, "ACTOR\tSENT\tPASSED\tCHALLENGED\tREFUSED\tDROPPED\tDROPPED IN KERNEL\tBANNED", rows); err != nil {
+	rows = append(rows, []string{"before parsing", "", "", "", "", "", strings.TrimSpace(kernel), "", ""})
+	if err := table(s.w, "ACTOR\tSENT\tPASSED\tCHALLENGED\tREFUSED\tDROPPED\tDROPPED IN KERNEL\tLIMITED\tBANNED", rows); err != nil {
 		return err
 	}
-	if total.banned == 0 {
+	if total == 0 {
 		return errors.New("nobody was banned or limited: that is not what the default pack does")
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/emiago/sipgo"
@@ -18,7 +20,8 @@ import (
 type phone struct {
 	user, password string
 	server         netip.AddrPort
-	socket         net.PacketConn
+	stop           context.CancelFunc
+	stopped        chan struct{}
 	agent          *sipgo.UserAgent
 	client         *sipgo.Client
 	dialogs        *sipgo.DialogUA
@@ -29,36 +32,49 @@ type phone struct {
 // newPhone opens the phone's socket on the host. It answers every call that
 // comes until Close.
 func newPhone(host, user, password string, server netip.AddrPort) (*phone, error) {
-	socket, err := net.ListenPacket("udp", net.JoinHostPort(host, "0"))
+	port, err := freeUDP(host)
 	if err != nil {
 		return nil, fmt.Errorf("phone %s: %w", user, err)
 	}
-	local := socket.LocalAddr().(*net.UDPAddr)
+	local := net.JoinHostPort(host, strconv.Itoa(int(port)))
 	silent := slog.New(slog.DiscardHandler)
 	agent, err := sipgo.NewUA(sipgo.WithUserAgent(user), sipgo.WithUserAgentHostname(server.Addr().String()))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("phone %s: %w", user, err), socket.Close())
-	}
-	answerer, err := sipgo.NewServer(agent, sipgo.WithServerLogger(silent))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("phone %s: %w", user, err), agent.Close(), socket.Close())
-	}
-	client, err := sipgo.NewClient(agent, sipgo.WithClientHostname(host), sipgo.WithClientPort(local.Port),
-		sipgo.WithClientConnectionAddr(local.String()), sipgo.WithClientLogger(silent))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("phone %s: %w", user, err), agent.Close(), socket.Close())
+		return nil, fmt.Errorf("phone %s: %w", user, err)
 	}
 	p := &phone{
-		user: user, password: password, server: server, socket: socket, agent: agent, client: client,
-		contact: sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: user, Host: host, Port: local.Port}},
+		user: user, password: password, server: server, agent: agent, stopped: make(chan struct{}),
+		contact: sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: user, Host: host, Port: int(port)}},
 	}
-	p.dialogs = &sipgo.DialogUA{Client: client, ContactHDR: p.contact}
-	p.answering = sipgo.NewDialogServerCache(client, p.contact)
+	listening, ready := make(chan struct{}), sync.Once{}
+	ctx, stop := context.WithCancel(context.WithValue(context.Background(), sipgo.ListenReadyCtxKey,
+		sipgo.ListenReadyFuncCtxValue(func(string, string) { ready.Do(func() { close(listening) }) })))
+	p.stop = stop
+	answerer, err := sipgo.NewServer(agent, sipgo.WithServerLogger(silent))
+	if err == nil {
+		p.client, err = sipgo.NewClient(agent, sipgo.WithClientHostname(host), sipgo.WithClientPort(int(port)),
+			sipgo.WithClientConnectionAddr(local), sipgo.WithClientLogger(silent))
+	}
+	if err != nil {
+		stop()
+		return nil, errors.Join(fmt.Errorf("phone %s: %w", user, err), agent.Close())
+	}
+	p.dialogs = &sipgo.DialogUA{Client: p.client, ContactHDR: p.contact}
+	p.answering = sipgo.NewDialogServerCache(p.client, p.contact)
 	answerer.OnInvite(p.answer)
 	answerer.OnAck(func(req *sip.Request, tx sip.ServerTransaction) { _ = p.answering.ReadAck(req, tx) })
 	answerer.OnBye(func(req *sip.Request, tx sip.ServerTransaction) { _ = p.answering.ReadBye(req, tx) })
-	go func() { _ = answerer.ServeUDP(socket) }() // ends when Close closes the socket
-	return p, nil
+	failed := make(chan error, 1)
+	go func() {
+		defer close(p.stopped)
+		failed <- answerer.ListenAndServe(ctx, "udp", local)
+	}()
+	select {
+	case <-listening:
+		return p, nil
+	case err := <-failed:
+		return nil, errors.Join(fmt.Errorf("phone %s: %w", user, err), p.Close())
+	}
 }
 
 const phoneSDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n"
@@ -133,5 +149,8 @@ func (p *phone) Call(ctx context.Context, number string, talk time.Duration) (in
 
 // Close hangs the phone up for good.
 func (p *phone) Close() error {
-	return errors.Join(p.client.Close(), p.agent.Close(), p.socket.Close())
+	p.stop()
+	err := errors.Join(p.client.Close(), p.agent.Close())
+	<-p.stopped
+	return err
 }
