@@ -384,20 +384,20 @@ func TestTheCeiling(t *testing.T) {
 
 func TestTimeRunsOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var over []guard.Call
-		tb, stop := running(t, Options{Now: time.Now, Length: time.Hour, Ended: func(c *guard.Call) { over = append(over, *c) }})
+		ended := make(chan guard.Call, 3)
+		tb, stop := running(t, Options{Now: time.Now, Length: time.Hour, Ended: func(c *guard.Call) { ended <- *c }})
 		tb.Begin(invite(t, "unanswered", phone), legOf(phone), legOf(pbx))
 		tb.Begin(invite(t, "long", phone), legOf(phone), legOf(pbx))
 		tb.Answer(response(t, "long", 200, "b"), legOf(pbx), time.Now())
 		time.Sleep(5*time.Minute + 3*time.Second)
 		synctest.Wait()
-		if len(over) != 1 || over[0].ID != "unanswered" || over[0].Status != 408 || over[0].EndedBy != "timeout" {
-			t.Errorf("%+v", over)
+		if c := <-ended; c.ID != "unanswered" || c.Status != 408 || c.EndedBy != "timeout" || len(ended) > 0 {
+			t.Errorf("%+v, and %d more", c, len(ended))
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if len(over) != 2 || over[1].ID != "long" || over[1].Status != 200 || over[1].Answered.IsZero() {
-			t.Errorf("%+v", over)
+		if c := <-ended; c.ID != "long" || c.Status != 200 || c.Answered.IsZero() || len(ended) > 0 {
+			t.Errorf("%+v, and %d more", c, len(ended))
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
