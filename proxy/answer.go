@@ -161,10 +161,13 @@ func appendTopVia(b []byte, w *worker, m *index.Message, line index.Span, remote
 // fillVia adds to the splice what the topmost Via must say of where the request
 // really came from.
 func (w *worker) fillVia(m *index.Message, remote netip.AddrPort) {
+	v := &m.Via
+	if v.HasRPort {
+		w.fillRPort(m, remote.Port()) // before received: both may be put in at the end of the value
+	}
 	at := len(w.text)
 	w.text = remote.Addr().AppendTo(w.text)
 	addr := w.from(at)
-	v := &m.Via
 	switch {
 	case !v.Received.Empty():
 		w.splice.Replace(v.Received, addr)
@@ -173,24 +176,24 @@ func (w *worker) fillVia(m *index.Message, remote netip.AddrPort) {
 		w.text = append(append(w.text, ";received="...), addr...)
 		w.splice.Insert(v.Text.To, w.from(at))
 	}
-	if !v.HasRPort {
+}
+
+// fillRPort gives rport its value; "rport" and "rport=" both become "rport=port".
+func (w *worker) fillRPort(m *index.Message, port uint16) {
+	v, at := &m.Via, len(w.text)
+	if !v.RPort.Empty() {
+		w.text = strconv.AppendUint(w.text, uint64(port), 10)
+		w.splice.Replace(v.RPort, w.from(at))
 		return
 	}
-	at = len(w.text)
-	if v.RPort.Empty() {
-		// "rport" and "rport=" both become "rport=port".
-		if int(v.RPortKey.To) < len(m.Raw()) && m.Raw()[v.RPortKey.To] != '=' {
-			w.text = append(w.text, '=')
-			w.text = strconv.AppendUint(w.text, uint64(remote.Port()), 10)
-			w.splice.Insert(v.RPortKey.To, w.from(at))
-			return
-		}
-		w.text = strconv.AppendUint(w.text, uint64(remote.Port()), 10)
-		w.splice.Insert(v.RPortKey.To+1, w.from(at))
-		return
+	end := v.RPortKey.To
+	if int(end) < len(m.Raw()) && m.Raw()[end] == '=' {
+		end++
+	} else {
+		w.text = append(w.text, '=')
 	}
-	w.text = strconv.AppendUint(w.text, uint64(remote.Port()), 10)
-	w.splice.Replace(v.RPort, w.from(at))
+	w.text = strconv.AppendUint(w.text, uint64(port), 10)
+	w.splice.Insert(end, w.from(at))
 }
 
 func bracketed(host string, addr []byte) bool {
