@@ -9,7 +9,7 @@ run: build ## build and start a guard on loopback, with two demo accounts
 	./ringfence run
 
 build: ## build the binary
-	CGO_ENABLED=0 $(GO) build -trimpath -o ringfence ./cmd/ringfence
+	CGO_ENABLED=0 $(GO) build -o ringfence ./cmd/ringfence
 
 test: ## install what the tests need from Debian, then pass every test
 	tests/setup.sh
