@@ -30,9 +30,9 @@ func (p *Proxy) leg(f wire.Flow) dialog.Leg {
 }
 
 // began notes a request that went out: a call that begins, goes on or is hung
-// up. No transaction is locked.
+// up; w.msg is the request.
 func (p *Proxy) began(w *worker, f wire.Flow) {
-	m := &w.in
+	m := w.msg.Index
 	switch {
 	case m.Method == index.Invite && !m.InDialog():
 		if len(w.targets) > 0 {

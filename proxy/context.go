@@ -29,7 +29,6 @@ type exchange struct {
 	replied     bool // stage reply was judged
 	orphaned    bool // a late answer was hung up
 	stale       bool // the answer only asks for a fresh nonce
-	fork        bool // it went to several places at once
 
 	pool  string // that a failed next hop is replaced from
 	hop   *route.Hop

@@ -46,7 +46,8 @@ func (p *Proxy) pass(w *worker, f wire.Flow, key transaction.Key) {
 // launch sends a request to its targets in the context that was made for it.
 func (p *Proxy) launch(w *worker, c *reqContext, f wire.Flow, r *road, loop uint64) bool {
 	m, x := &w.in, &c.Data
-	if status := p.find(w, c, f, r); status != 0 {
+	status := p.find(w, c, f, r)
+	if status > 0 {
 		p.finish(w, c, status, nil)
 		return false
 	}
@@ -54,7 +55,9 @@ func (p *Proxy) launch(w *worker, c *reqContext, f wire.Flow, r *road, loop uint
 		c.Respond(w.number, 100, p.compose(w, m, f.Remote, 100, "", nil, nil))
 	}
 	x.request = c.Keep(m.Raw())
-	x.fork = len(w.targets) > 1
+	if status == waits {
+		return false
+	}
 	sent := 0
 	for i := range w.targets {
 		if p.send(w, c, m, &w.targets[i], r, loop) {

@@ -47,6 +47,8 @@ type Proxy struct {
 	registrar  registrar
 	interfaces map[netip.Addr]bool
 	ends       chan ending
+	lookups    chan lookup
+	names      lookedUp
 	metrics    *metrics
 
 	workers []*worker
@@ -77,7 +79,7 @@ func New(c Config, o Options) (*Proxy, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	p := &Proxy{c: c, o: o, log: o.Log, now: o.Now, wire: o.Wire, seed: maphash.MakeSeed(), interfaces: ownAddresses(), ends: make(chan ending, endings)}
+	p := &Proxy{c: c, o: o, log: o.Log, now: o.Now, wire: o.Wire, seed: maphash.MakeSeed(), interfaces: ownAddresses(), ends: make(chan ending, endings), lookups: make(chan lookup, lookupQueue)}
 	p.keys()
 	if err := p.bind(); err != nil {
 		return nil, err
@@ -163,6 +165,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 	g.Go(func() error { return p.trust.Run(ctx) })
 	g.Go(func() error { return p.calls.Run(ctx) })
 	g.Go(func() error { return p.judgeEnds(ctx) })
+	for range lookupWorkers {
+		g.Go(func() error { return p.lookUp(ctx) })
+	}
 	if p.places != nil {
 		g.Go(func() error { return p.places.Run(ctx) })
 	}

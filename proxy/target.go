@@ -1,9 +1,7 @@
 package proxy
 
 import (
-	"net/netip"
 	"slices"
-	"strings"
 
 	"ringfence/guard"
 	"ringfence/proxy/index"
@@ -195,36 +193,7 @@ func (p *Proxy) outward(w *worker, c *reqContext, f wire.Flow, r *road) int {
 	if !p.c.Egress {
 		return 404
 	}
-	u := &m.URI
-	if r.more {
-		u = &r.next.URI
-	}
-	addr, err := netip.ParseAddr(strings.Trim(m.Text(u.Host), "[]"))
-	if err != nil {
-		return 502 // names are not looked up on a message's way
-	}
-	t, port := guard.UDP, u.Port
-	if v, ok := m.Param(u.Params, "transport"); ok && m.Is(v, "tcp") {
-		t = guard.TCP
-	} else if ok && m.Is(v, "tls") || m.Is(u.Scheme, "sips") {
-		t = guard.TLS
-	}
-	if port == 0 {
-		port = 5060
-		if t == guard.TLS {
-			port = 5061
-		}
-	}
-	l, ok := p.pick(t, addr.Unmap(), f.Listener)
-	if !ok {
-		return 502
-	}
-	flow, err := p.wire.Connect(l, netip.AddrPortFrom(addr.Unmap(), port), m.Text(u.Host))
-	if err != nil {
-		return 502
-	}
-	w.targets = append(w.targets, target{flow: flow})
-	return 0
+	return p.byDNS(w, c, f.Listener, r)
 }
 
 // serves tells whether the Request-URI is of a domain of ours.

@@ -13,15 +13,18 @@ type Server[F any] struct {
 	last     []byte // response that is sent again
 	again    uint32 // tick of Timer G
 	interval time.Duration
-	expire   uint32 // tick of Timer H, I, J or L
+	expire   uint32 // tick of Timer H, I, J or L, or of Hold; 0 if there is none
 }
 
 func (s *Server[F]) deadline() uint32 {
 	switch s.State {
 	case None, Terminated:
 		return never
-	case Trying, Proceeding:
-		return never // the client transactions have the clock
+	case Trying, Proceeding: // the client transactions have the clock, unless it is held
+		if s.expire != 0 {
+			return s.expire
+		}
+		return never
 	}
 	return min(s.again, s.expire)
 }
@@ -98,6 +101,17 @@ func (c *Context[F, T]) Ack() bool {
 		}
 	}
 	return true
+}
+
+// Hold keeps a request for so long although it was not forwarded yet; 0 lets go.
+func (c *Context[F, T]) Hold(d time.Duration) {
+	if c.Server.State.Final() {
+		return
+	}
+	c.Server.expire = 0
+	if d > 0 {
+		c.Server.expire = c.table.after(d)
+	}
 }
 
 // Abandon ends the server transaction without an answer, RFC 4320 section 4.2.
