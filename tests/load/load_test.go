@@ -39,7 +39,7 @@ func start(t *testing.T, transport guard.Transport, pbx netip.AddrPort) (*proxy.
 	}
 	o := proxy.Options{Engine: pass{}, Now: time.Now, PerSource: 1 << 16}
 	o.Trust.UnknownRate.PerSecond, o.Trust.UnknownRate.Burst = 1e6, 1e6
-	o.Trust.Pipe = o.Trust.UnknownRate
+	o.Trust.Pipe, o.Trust.ChallengedRate = o.Trust.UnknownRate, o.Trust.UnknownRate
 	p, err := proxy.New(c, o)
 	if err != nil {
 		t.Fatal(err)
