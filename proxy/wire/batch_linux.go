@@ -200,24 +200,25 @@ func toSockaddr(sa *unix.RawSockaddrInet6, to netip.AddrPort, six bool) uint32 {
 	return unix.SizeofSockaddrInet4
 }
 
-// A ring holds the datagrams that one worker sends together from one socket. It
-// is bounded: when it is full, what is in it goes out first.
+// A ring holds the datagrams that one worker sends together. It is bounded: when
+// it is full, what is in it goes out first.
 type ring struct {
-	socket  *packetSocket
 	count   *counters
 	arena   []byte
 	used    int
+	sockets []*packetSocket // of each datagram
 	names   []unix.RawSockaddrInet6
 	control []byte
 	iovecs  []unix.Iovec
 	headers []mmsghdr
 	waiting int
 
-	first int // that is not sent yet
-	sent  int // by the last call
-	errno syscall.Errno
-	call  func(fd uintptr) // made once, as in receiver
-	poll  []unix.PollFd
+	// of the call at hand
+	first, last int
+	sent        int
+	errno       syscall.Errno
+	call        func(fd uintptr)
+	poll        []unix.PollFd
 }
 
 const (
@@ -225,9 +226,9 @@ const (
 	ringOctets    = 128 << 10 // never less than the longest datagram
 )
 
-func newRing(s *packetSocket, count *counters) *ring {
+func newRing(w *Wire) *ring {
 	r := &ring{
-		socket: s, count: count, arena: make([]byte, ringOctets),
+		count: &w.count, arena: make([]byte, ringOctets), sockets: make([]*packetSocket, ringDatagrams),
 		names: make([]unix.RawSockaddrInet6, ringDatagrams), control: make([]byte, ringDatagrams*controlSize),
 		iovecs: make([]unix.Iovec, ringDatagrams), headers: make([]mmsghdr, ringDatagrams), poll: make([]unix.PollFd, 1),
 	}
@@ -242,8 +243,7 @@ func newRing(s *packetSocket, count *counters) *ring {
 }
 
 // add copies a datagram. msg is not longer than maxDatagram.
-func (r *ring) add(f Flow, msg []byte) {
-	s := r.socket
+func (r *ring) add(s *packetSocket, f Flow, msg []byte) {
 	if !f.Remote.IsValid() || !s.six && !f.Remote.Addr().Unmap().Is4() {
 		r.count.drop(SendFailed)
 		return
@@ -258,15 +258,15 @@ func (r *ring) add(f Flow, msg []byte) {
 	r.iovecs[i].SetLen(len(msg))
 	h := &r.headers[i].hdr
 	h.Namelen = toSockaddr(&r.names[i], f.Remote, s.six)
-	r.from(h, i, f.Local.Addr())
+	r.from(h, i, s, f.Local.Addr())
+	r.sockets[i] = s
 	r.used += len(msg)
 	r.waiting++
 }
 
 // from makes a datagram leave from the address that its flow came to. Only a
 // socket at a wildcard has a choice.
-func (r *ring) from(h *unix.Msghdr, i int, local netip.Addr) {
-	s := r.socket
+func (r *ring) from(h *unix.Msghdr, i int, s *packetSocket, local netip.Addr) {
 	h.Control = nil
 	h.SetControllen(0)
 	if !s.any || !local.IsValid() || local.IsUnspecified() || !s.six && !local.Unmap().Is4() {
@@ -290,6 +290,22 @@ func (r *ring) from(h *unix.Msghdr, i int, local netip.Addr) {
 	h.SetControllen(unix.CmsgSpace(unix.SizeofInet4Pktinfo))
 }
 
+// flush sends all that waits, in order, and returns the last error. What it
+// could not send is counted and gone.
+func (r *ring) flush() error {
+	var last error
+	for r.first = 0; r.first < r.waiting; r.first = r.last {
+		s := r.sockets[r.first]
+		for r.last = r.first + 1; r.last < r.waiting && r.sockets[r.last] == s; r.last++ {
+		}
+		if err := r.send(s); err != nil {
+			last = err
+		}
+	}
+	r.waiting, r.used = 0, 0
+	return last
+}
+
 // sendTries bounds how often a full buffer is waited for, sendWait each time, in
 // milliseconds.
 const (
@@ -297,32 +313,31 @@ const (
 	sendWait  = 5
 )
 
-// flush sends all that waits, in order, and returns the last error. What it
-// could not send is counted and gone.
-func (r *ring) flush() error {
+// send sends the run of datagrams first to last, which are of one socket.
+func (r *ring) send(s *packetSocket) error {
 	var last error
-	for tries := 0; r.first < r.waiting; {
-		if err := r.socket.raw.Control(r.call); err != nil {
-			r.count.dropped[SendFailed].Add(uint64(r.waiting - r.first)) //nolint:gosec // never negative
-			last = err
-			break
+	for tries := 0; r.first < r.last; {
+		if err := s.raw.Control(r.call); err != nil {
+			r.count.dropped[SendFailed].Add(uint64(r.last - r.first)) //nolint:gosec // never negative
+			return err
 		}
-		switch again := tries < sendTries; {
-		case r.errno == 0:
+		if r.errno == 0 {
 			r.count.sent[guard.UDP].Add(uint64(r.sent)) //nolint:gosec // never negative
 			r.first += r.sent
-		case again && (r.errno == unix.EAGAIN || r.errno == unix.ENOBUFS):
-			tries++
-			r.wait()
-		case again && r.errno == unix.ECONNREFUSED:
-			tries++ // left by an earlier datagram; this one was not tried
-		default:
-			last = r.errno
-			r.count.drop(sendReason(r.errno))
-			r.first++
+			continue
 		}
+		if wait := r.errno == unix.EAGAIN || r.errno == unix.ENOBUFS; wait && tries < sendTries {
+			tries++
+			r.wait(s)
+			continue
+		} else if r.errno == unix.ECONNREFUSED && tries < sendTries {
+			tries++ // left by an earlier datagram; this one was not tried
+			continue
+		}
+		last = r.errno
+		r.count.drop(sendReason(r.errno))
+		r.first++
 	}
-	r.first, r.waiting, r.used = 0, 0, 0
 	return last
 }
 
@@ -338,18 +353,18 @@ func sendReason(errno syscall.Errno) Reason {
 
 // wait waits until the socket takes a datagram, or sendWait. It is not the
 // runtime's poller that waits: its deadline is shared by all senders.
-func (r *ring) wait() {
-	_ = r.socket.raw.Control(func(fd uintptr) {
+func (r *ring) wait(s *packetSocket) {
+	_ = s.raw.Control(func(fd uintptr) {
 		r.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT} //nolint:gosec // descriptors are small
 		_, _ = unix.Poll(r.poll, sendWait)                           // the next try tells
 	})
 }
 
-// sendmmsg sends what is left; errno is that of its first datagram.
+// sendmmsg sends what is left of the run; errno is that of its first datagram.
 func (r *ring) sendmmsg(fd uintptr) {
 	for {
 		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&r.headers[r.first])),
-			uintptr(r.waiting-r.first), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+			uintptr(r.last-r.first), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
 		if errno != unix.EINTR {
 			r.sent, r.errno = int(n), errno
 			return

@@ -47,15 +47,14 @@ func (r *receiver) datagram(int) datagram { return r.last }
 
 // A ring sends each datagram at once.
 type ring struct {
-	socket *packetSocket
-	count  *counters
-	last   error
+	count *counters
+	last  error
 }
 
-func newRing(s *packetSocket, count *counters) *ring { return &ring{socket: s, count: count} }
+func newRing(w *Wire) *ring { return &ring{count: &w.count} }
 
-func (r *ring) add(f Flow, msg []byte) {
-	_, r.last = r.socket.conn.WriteToUDPAddrPort(msg, f.Remote)
+func (r *ring) add(s *packetSocket, f Flow, msg []byte) {
+	_, r.last = s.conn.WriteToUDPAddrPort(msg, f.Remote)
 	switch {
 	case r.last == nil:
 		r.count.sent[guard.UDP].Add(1)

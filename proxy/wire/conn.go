@@ -4,271 +4,387 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
 	"sync"
 	"time"
+
+	"ringfence/guard"
 )
 
-// A conn is one TCP or TLS connection, or one that is being made.
+// A conn is one connection, accepted or ours. Its reader is the goroutine that
+// serves it; its writer is another. Both are joined through Wire.tasks.
 type conn struct {
 	wire   *Wire
 	flow   Flow
-	worker int // one of the stream workers
-	// source is what an accepted connection is counted under, far what one of ours
-	// is found under; the other is zero.
-	source netip.Prefix
-	far    farEnd
-	up     chan struct{} // closed once it is up, or never will be
-	cancel context.CancelFunc
+	source netip.Prefix // what an accepted connection counts against
+	far    farEnd       // of a connection of ours
+	ours   bool
 
-	mu      sync.Mutex // guards what follows
-	nc      net.Conn   // nil while nothing may be written yet
-	tcp     net.Conn   // its socket; below nc when that is TLS
-	pending []byte     // waits to be written
-	writing bool       // a goroutine writes
-	failed  error      // why it is closed; nil while it is not
+	mu     sync.Mutex // guards what follows
+	net    net.Conn   // nil while it is being made
+	out    []byte     // waits to be written
+	spare  []byte     // the buffer of the write before, for the next one
+	closed error
+	wake   chan struct{} // holds one element when there is something to write or the connection closed
 }
 
-// Memory of a connection, octets: what a read begins with and what an idle one
-// keeps.
-const (
-	readSize = 4096
-	keepSize = 16384
-)
+// A farEnd is what connections of ours are shared by (RFC 5923 section 3): one
+// listener, one address, one name.
+type farEnd struct {
+	listener uint16
+	remote   netip.AddrPort
+	name     string
+}
 
-// queue takes a message that is to be written, whole or not at all.
+func (w *Wire) newConn(f Flow) *conn {
+	f.Conn = w.lastConn.Add(1)
+	return &conn{wire: w, flow: f, wake: make(chan struct{}, 1)}
+}
+
+// queue copies a message to what waits to be written.
 func (c *conn) queue(msg []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.failed != nil {
+	if c.closed != nil {
 		return ErrClosed
 	}
-	if len(c.pending)+len(msg) > c.wire.limits.WriteQueue {
+	if len(c.out)+len(msg) > c.wire.limits.WriteQueue {
 		c.wire.count.drop(WriteFull)
 		return ErrFull
 	}
-	c.pending = append(c.pending, msg...)
-	c.wake()
+	c.out = append(c.out, msg...)
+	c.signal()
 	return nil
 }
 
-// wake starts the writer if there is something to write. The caller holds mu.
-// The reader is one of the wire's tasks until failed is set, so the group
-// cannot be joined before this.
-func (c *conn) wake() {
-	if c.nc == nil || c.writing || len(c.pending) == 0 {
-		return
+func (c *conn) signal() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
 	}
-	c.writing = true
-	c.wire.tasks.Add(1)
-	go c.write()
 }
 
-// write writes until nothing waits. A writer lives only that long: most
-// connections are idle most of the time.
-func (c *conn) write() {
-	defer c.wire.tasks.Done()
-	var spare []byte
-	c.mu.Lock()
-	for c.failed == nil && len(c.pending) > 0 {
-		out := c.pending
-		c.pending = spare[:0]
-		c.mu.Unlock()
-		err := c.nc.SetWriteDeadline(c.wire.now().Add(c.wire.limits.Write))
-		if err == nil {
-			_, err = c.nc.Write(out)
-		}
-		spare = out
-		if err != nil {
-			var slow net.Error
-			if errors.As(err, &slow) && slow.Timeout() {
-				c.wire.count.drop(WriteTimeout)
-			}
-			c.close(fmt.Errorf("write: %w", err))
-		}
-		c.mu.Lock()
-	}
-	c.writing = false
-	if cap(c.pending) > keepSize {
-		c.pending = nil
-	}
-	c.mu.Unlock()
-}
-
-// close ends the connection from any goroutine; the reader does the rest. The
-// first reason stays.
+// close closes the connection; the first reason stands.
 func (c *conn) close(why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.failed != nil {
+	if c.closed != nil {
 		return
 	}
-	c.failed = why
-	c.pending = nil
-	c.cancel()
-	if c.tcp != nil {
-		// Not the TLS connection: it would wait for the far end to take an alert, and
-		// Content-Length tells a cut message without one.
-		_ = c.tcp.Close() // the reader sees the end of it
+	c.closed = why
+	if c.net != nil {
+		_ = c.net.Close() // it is going anyway
 	}
+	c.signal()
 }
 
-// hold gives the connection its socket, so that close can end it. Nothing is
-// written before opened. It is false when the connection was closed meanwhile.
-func (c *conn) hold(tcp net.Conn) bool {
+// attach gives a connection that was being made its socket.
+func (c *conn) attach(n net.Conn) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.failed != nil {
-		_ = tcp.Close() // nobody else has it
-		return false
+	if c.closed != nil {
+		return errors.Join(c.closed, n.Close())
 	}
-	c.tcp = tcp
-	return true
-}
-
-// opened lets what waited out over nc, which is TLS over the socket or itself.
-func (c *conn) opened(nc net.Conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.nc = nc
-	c.wake()
-}
-
-// handshake agrees on TLS before the deadline.
-func (c *conn) handshake(secure *tls.Conn, within time.Duration) error {
-	if err := secure.SetDeadline(c.wire.now().Add(within)); err != nil {
-		return fmt.Errorf("set a deadline: %w", err)
-	}
-	if err := secure.Handshake(); err != nil {
-		c.wire.count.drop(BadHandshake)
-		return fmt.Errorf("agree on TLS: %w", err)
-	}
-	return secure.SetDeadline(time.Time{})
-}
-
-// A reading is what the reader of a connection knows.
-type reading struct {
-	framer
-	buf      []byte
-	have     int       // octets in buf
-	deadline time.Time // that is set
-	began    time.Time // when the connection was there
-	alive    time.Time // of the last message or keep-alive
-	partial  time.Time // when the message at hand began; zero between messages
-	greeted  bool      // a message came, or the connection is ours
-}
-
-// read gives what comes to the handler until the connection ends, and returns why.
-func (c *conn) read(ours bool) error {
-	w, now := c.wire, c.wire.now()
-	r := &reading{
-		framer: framer{header: w.limits.Header, message: w.limits.Message},
-		buf:    make([]byte, readSize), began: now, alive: now, greeted: ours,
-	}
-	for {
-		if err := c.setDeadline(r); err != nil {
-			return err
-		}
-		n, err := c.nc.Read(r.buf[r.have:])
-		if n > 0 {
-			r.have += n
-			if err := c.take(r); err != nil {
-				c.refuse(BadFraming)
-				return err
-			}
-		}
-		if err != nil {
-			var slow net.Error
-			if errors.As(err, &slow) && slow.Timeout() && (!r.greeted || !r.partial.IsZero()) {
-				c.refuse(TooSlow)
-			}
-			return fmt.Errorf("read: %w", err)
-		}
-	}
-}
-
-func (c *conn) refuse(why Reason) {
-	c.wire.count.drop(why)
-	c.wire.refused(c.flow, why)
-}
-
-// setDeadline says how long the far end may take for what is awaited. Only whole
-// messages and keep-alives move it: an octet now and then does not.
-func (c *conn) setDeadline(r *reading) error {
-	l := &c.wire.limits
-	until := r.alive.Add(l.Idle)
-	if !r.partial.IsZero() {
-		until = r.partial.Add(l.Partial)
-	}
-	// Keep-alives do not hold a place for somebody who never says anything.
-	if first := r.began.Add(l.FirstMessage); !r.greeted && first.Before(until) {
-		until = first
-	}
-	if until.Equal(r.deadline) {
-		return nil
-	}
-	r.deadline = until
-	return c.nc.SetReadDeadline(until)
-}
-
-// take handles the frames that are whole. The messages among them are one batch.
-func (c *conn) take(r *reading) error {
-	at, used := c.wire.now(), 0
-	batch := false
-	var failed error
-	for failed == nil {
-		kind, n, err := r.next(r.buf[used:r.have])
-		if failed = err; err != nil || kind == frameNone {
-			break
-		}
-		switch kind {
-		case framePing:
-			_ = c.queue(headEnd[:2]) // who does not read pongs misses them
-			fallthrough
-		case frameBlank:
-			c.wire.count.keepAlives.Add(1)
-		case frameMessage:
-			if !batch {
-				batch = true
-				c.wire.workers[c.worker].mu.Lock()
-			}
-			r.greeted = true
-			c.wire.count.received[c.flow.Transport].Add(1)
-			c.wire.handler.Receive(c.worker, c.flow, r.buf[used:used+n:used+n], at)
-		}
-		used += n
-		r.alive, r.partial = at, time.Time{}
-	}
-	if batch {
-		k := c.wire.workers[c.worker]
-		c.wire.handler.Flushed(c.worker)
-		_ = k.flush() // what could not be sent is counted
-		k.mu.Unlock()
-	}
-	if failed != nil {
-		return failed
-	}
-	r.keep(used, at)
+	c.net = n
 	return nil
 }
 
-// keep moves what is left to the front and makes room for the next read.
-func (r *reading) keep(used int, at time.Time) {
-	left := r.buf[used:r.have]
-	if len(left) > 0 && r.partial.IsZero() {
-		r.partial = at
+// write writes what waits until the connection closes.
+func (c *conn) write() {
+	for range c.wake {
+		c.mu.Lock()
+		out, done := c.out, c.closed != nil
+		c.out, c.spare = c.spare[:0], nil
+		c.mu.Unlock()
+		if done {
+			return
+		}
+		if len(out) > 0 {
+			_ = c.net.SetWriteDeadline(time.Now().Add(c.wire.limits.Write)) // the write itself fails if this does
+			if _, err := c.net.Write(out); err != nil {
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					c.wire.count.drop(WriteTimeout)
+				}
+				c.close(err)
+				return
+			}
+		}
+		c.mu.Lock()
+		c.spare = out
+		c.mu.Unlock()
 	}
-	switch {
-	case len(left) == 0 && len(r.buf) > keepSize:
-		r.buf = make([]byte, readSize)
-	case len(left) == len(r.buf):
-		grown := make([]byte, min(2*len(r.buf), max(r.message, r.header)+len(headEnd)))
-		copy(grown, left)
-		r.buf = grown
-	default:
-		copy(r.buf, left)
+}
+
+// read gives the connection's messages to the handler until it closes. first is
+// how long the first message may take; a message that began has Partial, a
+// connection without one Idle.
+func (c *conn) read(first time.Duration) {
+	w := c.wire
+	f := framer{header: w.limits.Header, message: w.limits.Message}
+	number := w.firstSlot + int(c.flow.Conn)%(len(w.workers)-w.firstSlot) //nolint:gosec // a small number
+	buf := make([]byte, 0, usualRead)
+	idle, partial := time.Now().Add(first), time.Time{}
+	for {
+		from := 0
+		for {
+			kind, n, err := f.next(buf[from:])
+			if err != nil {
+				c.refuse(BadFraming, err)
+				return
+			}
+			if kind == frameNone {
+				break
+			}
+			c.take(kind, buf[from:from+n], number)
+			from += n
+			idle, partial = time.Now().Add(w.limits.Idle), time.Time{}
+		}
+		buf = keep(buf, from)
+		deadline := idle
+		if len(buf) > 0 {
+			if partial.IsZero() {
+				partial = time.Now().Add(w.limits.Partial)
+			}
+			deadline = partial
+		}
+		_ = c.net.SetReadDeadline(deadline) // the read itself fails if this does
+		n, err := c.net.Read(buf[len(buf):cap(buf)])
+		if n == 0 && err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) && (len(buf) > 0 || first != w.limits.Idle) {
+				c.refuse(TooSlow, err)
+			}
+			c.close(err)
+			return
+		}
+		buf = buf[:len(buf)+n]
 	}
-	r.have = len(left)
+}
+
+// usualRead is room for the messages of a phone; a longer one gets more while
+// it lasts.
+const usualRead = 4096
+
+// keep moves what is left to the front and makes room for more.
+func keep(buf []byte, from int) []byte {
+	rest := buf[from:]
+	if len(rest) == 0 && cap(buf) > 4*usualRead {
+		return make([]byte, 0, usualRead)
+	}
+	buf = append(buf[:0], rest...)
+	if len(buf) == cap(buf) {
+		buf = slices.Grow(buf, cap(buf))
+	}
+	return buf
+}
+
+// take answers a ping or hands a message over.
+func (c *conn) take(kind frame, b []byte, number int) {
+	switch kind {
+	case framePing:
+		c.wire.count.keepAlives.Add(1)
+		_ = c.queue(headEnd[:2]) // RFC 5626 section 4.4.1; a full queue has better to do
+	case frameMessage:
+		c.wire.handleMessage(c.flow, b, number)
+	}
+}
+
+func (c *conn) refuse(r Reason, err error) {
+	c.wire.count.drop(r)
+	c.wire.refused(c.flow, r)
+	c.close(err)
+}
+
+// handleMessage gives one message to the handler; connections share workers,
+// one at a time.
+func (w *Wire) handleMessage(f Flow, msg []byte, number int) {
+	slot := w.workers[number]
+	slot.mu.Lock()
+	defer slot.mu.Unlock()
+	w.count.received[f.Transport].Add(1)
+	w.handler.Receive(number, f, msg, w.now())
+	w.handler.Flushed(number)
+	_ = slot.ring.flush() // what could not be sent is counted
+}
+
+// acceptAll accepts the connections of one listener until it closes.
+func (w *Wire) acceptAll(ctx context.Context, l *listener) {
+	for {
+		n, err := l.stream.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			w.count.drop(ReceiveFailed)
+			w.log.Debug("a connection could not be accepted", "listener", l.Name, "error", err)
+			if !sleep(ctx, pause) {
+				return
+			}
+			continue
+		}
+		w.accept(l, n)
+	}
+}
+
+// accept takes a connection in, if the screen and the limits let it.
+func (w *Wire) accept(l *listener, n net.Conn) {
+	f := Flow{Listener: l.number, Transport: l.Transport, Remote: addrPort(n.RemoteAddr()), Local: addrPort(n.LocalAddr())}
+	no := func(r Reason) {
+		w.count.drop(r)
+		w.refused(f, r)
+		if t, ok := n.(*net.TCPConn); ok {
+			_ = t.SetLinger(0) // nothing of it is kept
+		}
+		_ = n.Close() // it is going anyway
+	}
+	if w.screen != nil && !w.screen.Connection(f.Remote, f.Local, w.now()) {
+		no(Screened)
+		return
+	}
+	c := w.newConn(f)
+	c.net = n
+	c.source = site(f.Remote.Addr())
+	w.mu.Lock()
+	if !w.running || len(w.conns) >= w.limits.Connections || w.sources[c.source] >= w.limits.PerSource {
+		w.mu.Unlock()
+		no(TooMany)
+		return
+	}
+	w.sources[c.source]++
+	w.conns[c.flow.Conn] = c
+	w.tasks.Add(1)
+	w.mu.Unlock()
+	w.count.accepted.Add(1)
+	go func() {
+		defer w.tasks.Done()
+		defer w.gone(c)
+		if l.server != nil {
+			t := tls.Server(n, l.server)
+			if !c.handshake(t, w.limits.Handshake) {
+				return
+			}
+			c.mu.Lock()
+			c.net = t
+			c.mu.Unlock()
+		}
+		c.serve(w.limits.FirstMessage)
+	}()
+}
+
+// site is whose connections count together: an IPv4 address, an IPv6 /64.
+func site(a netip.Addr) netip.Prefix {
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.WithZone("").Prefix(bits) // always within the address
+	return p
+}
+
+func (c *conn) handshake(t *tls.Conn, limit time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if err := t.HandshakeContext(ctx); err != nil {
+		c.refuse(BadHandshake, err)
+		return false
+	}
+	return true
+}
+
+// serve reads and writes until the connection closes.
+func (c *conn) serve(first time.Duration) {
+	var writer sync.WaitGroup
+	writer.Go(c.write)
+	c.read(first)
+	writer.Wait()
+}
+
+// gone takes a closed connection out of the tables and tells the handler.
+func (w *Wire) gone(c *conn) {
+	c.close(ErrClosed)
+	w.mu.Lock()
+	delete(w.conns, c.flow.Conn)
+	if c.ours {
+		if w.outbound[c.far] == c {
+			delete(w.outbound, c.far)
+		}
+	} else if w.sources[c.source]--; w.sources[c.source] <= 0 {
+		delete(w.sources, c.source)
+	}
+	w.mu.Unlock()
+	w.handler.Closed(c.flow)
+}
+
+// Connect gives the flow to a far end over a listener. On UDP that is an address
+// pair. For streams it is a connection of ours that is up already, or a new one
+// that is being made: what is sent meanwhile waits in its queue, and Closed
+// tells if it cannot be made. It does not wait.
+func (w *Wire) Connect(number uint16, remote netip.AddrPort, serverName string) (Flow, error) {
+	if int(number) >= len(w.listeners) {
+		return Flow{}, errors.New("there is no such listener")
+	}
+	l := w.listeners[number]
+	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	f := Flow{Listener: number, Transport: l.Transport, Remote: remote, Local: l.local}
+	if l.Transport == guard.UDP {
+		return f, nil
+	}
+	far := farEnd{number, remote, serverName}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c := w.outbound[far]; c != nil {
+		return c.flow, nil
+	}
+	if !w.running {
+		return f, ErrStopped
+	}
+	if len(w.outbound) >= w.limits.Outbound || len(w.conns) >= w.limits.Connections {
+		w.count.drop(TooMany)
+		return f, ErrFull
+	}
+	c := w.newConn(f)
+	c.ours, c.far = true, far
+	w.outbound[far], w.conns[c.flow.Conn] = c, c
+	w.tasks.Add(1)
+	go func() {
+		defer w.tasks.Done()
+		defer w.gone(c)
+		if w.dial(c, l, serverName) {
+			w.count.opened.Add(1)
+			c.serve(w.limits.Idle)
+		}
+	}()
+	return c.flow, nil
+}
+
+// dial makes a connection of ours.
+func (w *Wire) dial(c *conn, l *listener, serverName string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), w.limits.Connect)
+	defer cancel()
+	d := net.Dialer{}
+	if a := l.local.Addr(); !a.IsUnspecified() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, 0))
+	}
+	n, err := d.DialContext(ctx, "tcp", c.flow.Remote.String())
+	if err == nil && l.client != nil {
+		config := l.client.Clone()
+		config.ServerName = serverName
+		t := tls.Client(n, config)
+		if err = t.HandshakeContext(ctx); err != nil {
+			_ = n.Close() // the first error says more
+		}
+		n = t
+	}
+	if err == nil {
+		err = c.attach(n)
+	}
+	if err != nil {
+		w.count.drop(ConnectFailed)
+		w.log.Debug("a connection could not be made", "to", c.flow.Remote, "error", err)
+		c.close(err)
+		return false
+	}
+	return true
 }

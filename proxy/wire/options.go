@@ -46,7 +46,7 @@ type Limits struct {
 	Partial      time.Duration // for a message that began to be whole; 5 s
 	Idle         time.Duration // without a message or a keep-alive; 15 min
 	Write        time.Duration // for a write to be taken; 5 s
-	Connect      time.Duration // for a connection of ours, before TLS; 5 s
+	Connect      time.Duration // for a connection of ours, with TLS; 5 s
 
 	ReceiveBuffer int // of a UDP socket in the kernel, octets; 4 MiB
 	Batch         int // datagrams for one system call; 64

@@ -48,6 +48,7 @@ const pause = 10 * time.Millisecond
 // readPackets gives the datagrams of one socket to the handler until it closes.
 func (w *Wire) readPackets(ctx context.Context, l *listener, s *packetSocket) {
 	r := newReceiver(s, w.limits)
+	worker, ring := s.worker, w.workers[s.worker].ring
 	for {
 		n, err := r.receive()
 		if err != nil {
@@ -61,8 +62,8 @@ func (w *Wire) readPackets(ctx context.Context, l *listener, s *packetSocket) {
 			}
 			continue
 		}
-		w.handlePackets(l, r, n, s.worker)
-		_ = w.workers[s.worker].flush() // what could not be sent is counted
+		w.handlePackets(l, r, n, worker)
+		_ = ring.flush() // what could not be sent is counted
 	}
 }
 

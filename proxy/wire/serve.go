@@ -63,30 +63,8 @@ type listener struct {
 // A worker is a slot that the handler keeps scratch memory for. A UDP socket has
 // one for itself; connections share some, one at a time.
 type worker struct {
-	mu    sync.Mutex // held by a connection, or a sender outside of any worker
-	rings []*ring    // by the number of the UDP socket's worker; nil until used
-}
-
-// ring is where what this worker sends from s waits.
-func (k *worker) ring(s *packetSocket, count *counters) *ring {
-	if k.rings[s.worker] == nil {
-		k.rings[s.worker] = newRing(s, count)
-	}
-	return k.rings[s.worker]
-}
-
-// flush sends what waits. Failures are counted; the last one is returned.
-func (k *worker) flush() error {
-	var last error
-	for _, r := range k.rings {
-		if r == nil {
-			continue
-		}
-		if err := r.flush(); err != nil {
-			last = err
-		}
-	}
-	return last
+	mu   sync.Mutex // held by a connection, or a sender outside of any worker
+	ring *ring
 }
 
 // New binds all sockets and starts nothing. On an error none is left bound; the
@@ -110,14 +88,15 @@ func New(o Options) (*Wire, error) {
 	}
 	for _, l := range w.listeners {
 		for _, s := range l.packets {
-			s.worker = w.firstSlot
-			w.firstSlot++
+			s.worker = len(w.workers)
+			w.workers = append(w.workers, &worker{ring: newRing(w)})
 		}
 	}
-	for range w.firstSlot + o.StreamWorkers {
-		w.workers = append(w.workers, &worker{rings: make([]*ring, w.firstSlot)})
+	w.firstSlot = len(w.workers)
+	for range o.StreamWorkers {
+		w.workers = append(w.workers, &worker{ring: newRing(w)})
 	}
-	w.loose.rings = make([]*ring, w.firstSlot)
+	w.loose.ring = newRing(w)
 	return w, nil
 }
 
@@ -222,13 +201,13 @@ func (w *Wire) Send(worker int, f Flow, msg []byte) error {
 	}
 	l := w.listeners[f.Listener]
 	if worker >= 0 {
-		w.workers[worker].ring(l.socketOf(worker), &w.count).add(f, msg)
+		w.workers[worker].ring.add(l.socketOf(worker), f, msg)
 		return nil
 	}
 	w.loose.mu.Lock()
 	defer w.loose.mu.Unlock()
-	w.loose.ring(l.packets[0], &w.count).add(f, msg)
-	if err := w.loose.flush(); err != nil {
+	w.loose.ring.add(l.packets[0], f, msg)
+	if err := w.loose.ring.flush(); err != nil {
 		return fmt.Errorf("send to %s: %w", f, err)
 	}
 	return nil
