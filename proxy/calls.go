@@ -70,6 +70,7 @@ func (p *Proxy) end(call guard.Call, account string) {
 // judgeEnds takes calls that are over through stage end until ctx ends.
 func (p *Proxy) judgeEnds(ctx context.Context) error {
 	var d guard.Decision
+	uncut := context.WithoutCancel(ctx)
 	for {
 		select {
 		case e := <-p.ends:
@@ -79,7 +80,7 @@ func (p *Proxy) judgeEnds(ctx context.Context) error {
 				}
 			}
 			m := guard.Message{At: e.call.End, Src: e.call.Source, Dst: e.call.Towards, Account: e.account, Call: &e.call}
-			p.o.Engine.End(context.WithoutCancel(ctx), &m, &d)
+			p.o.Engine.End(uncut, &m, &d)
 		case <-ctx.Done():
 			return nil
 		}

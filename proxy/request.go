@@ -33,7 +33,7 @@ func (p *Proxy) Receive(number int, f wire.Flow, raw []byte, at time.Time) {
 func (p *Proxy) request(w *worker, f wire.Flow, at time.Time) {
 	m := &w.in
 	key := p.table.Key(m, f.Remote.Addr())
-	if p.known(w, f, key) {
+	if p.known(w, f, key, at) {
 		return
 	}
 	p.introduce(w, f, at)
@@ -84,7 +84,7 @@ func (p *Proxy) act(w *worker, f wire.Flow, key transaction.Key) {
 
 // known handles what belongs to a request that was judged before: a
 // retransmission, the ACK to a refusal, a CANCEL.
-func (p *Proxy) known(w *worker, f wire.Flow, key transaction.Key) bool {
+func (p *Proxy) known(w *worker, f wire.Flow, key transaction.Key, at time.Time) bool {
 	m := &w.in
 	c := p.table.Match(key)
 	if c == nil {
@@ -92,7 +92,7 @@ func (p *Proxy) known(w *worker, f wire.Flow, key transaction.Key) bool {
 		case index.Ack:
 			return p.answeredByUs(w, f) // the ACK to a reply that nothing is kept of
 		case index.Cancel:
-			p.reply(w, f, p.proven(w, f), 481, "Call/Transaction Does Not Exist", nil)
+			p.strayCancel(w, f, at)
 			return true
 		}
 		return false
@@ -109,6 +109,19 @@ func (p *Proxy) known(w *worker, f wire.Flow, key transaction.Key) bool {
 	}
 	c.Unlock()
 	return done
+}
+
+// strayCancel answers a CANCEL that cancels nothing, within the budget of its
+// source.
+func (p *Proxy) strayCancel(w *worker, f wire.Flow, at time.Time) {
+	_, inside := p.routes.ByAddress(f.Remote)
+	if !inside {
+		if _, answer := p.trust.Admit(trustFlow(f), at); answer != trust.Admitted {
+			p.metrics.drop(overBudget)
+			return
+		}
+	}
+	p.reply(w, f, p.proven(w, f), 481, "", nil)
 }
 
 // introduce fills in what guards may know of a source.
