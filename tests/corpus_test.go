@@ -3,6 +3,7 @@ package tests
 import (
 	wire "encoding/binary"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -79,7 +80,8 @@ func TestCorpus(t *testing.T) {
 		}
 		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 		_, _ = c.Write(p) // the daemon may close in the middle
-		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, c) // until the daemon closes too
 		c.Close()
 	}
 	var status struct{ Messages map[string]uint64 }
