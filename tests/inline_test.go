@@ -27,7 +27,7 @@ func inline(t *testing.T, more ...string) (*lab, *pbx, *daemon) {
 			"  - {transport: udp, address: 10.77.2.1:5060}\n"+
 			"next_hops:\n"+
 			"  - {name: pbx, address: 10.77.2.2:5060, probe: 1s}\n"+
-			"  - {name: carrier, pool: carrier, address: 10.77.1.9:5090, match: address, probe: -1s}\n"+
+			"  - {name: carrier, pool: carrier, address: 10.77.1.9:5090, match: address, numbers: [\"112\", \"+\"], probe: -1s}\n"+
 			"register: path\n"+
 			"guards: {auth: {algorithms: [MD5, SHA-256]}}\n"+ // what sipp and svcrack can answer
 			"screen: {mode: native, interfaces: [out], pin: none}\n"+
@@ -210,4 +210,32 @@ func TestSipvicious(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestEmergency calls 112 from a banned source and an unregistered phone; and
+// alice calls out, to see that the trunk is reached at all.
+func TestEmergency(t *testing.T) {
+	l, _, d := inline(t)
+	banned := l.address("10.77.1.66")
+	d.ask("bans", "add", banned, "--for", "1h")
+	if got := probe(t, l, banned); got != "" {
+		t.Fatalf("the ban does not hold: %q", got)
+	}
+	for _, c := range []struct{ who, from string }{{"a banned source", banned}, {"an unregistered phone", phones}} {
+		t.Run(c.who, func(t *testing.T) {
+			answered := sipp{host: l.outside, scenario: "answer", local: addr(trunk, 5090), user: "112"}.background(t, l)
+			must(t, c.who+" calls 112", sipp{host: l.outside, scenario: "trunk", local: addr(c.from, 5066), remote: guardOut, user: "anybody", to: "112", talk: 200 * time.Millisecond}.run(t, l))
+			must(t, "112 answers", answered())
+		})
+	}
+	if got := probe(t, l, banned); got != "" {
+		t.Errorf("the call opened the door for everything: %q", got)
+	}
+	t.Run("out through the trunk", func(t *testing.T) {
+		alice := addr(phones, 5071)
+		register(t, l, "alice", "secret-a", alice)
+		answered := sipp{host: l.outside, scenario: "answer", local: addr(trunk, 5090), user: "carrier"}.background(t, l)
+		must(t, "alice calls out", sipp{host: l.outside, scenario: "call", local: alice, remote: guardOut, user: "alice", password: "secret-a", to: "+37167000000", talk: 200 * time.Millisecond}.run(t, l))
+		must(t, "the carrier answers", answered())
+	})
 }
