@@ -109,8 +109,10 @@ type Wire interface {
 	Run(ctx context.Context, h wire.Handler) error
 }
 
-// Keys are the secrets of the proxy. Previous are still accepted; zero if there
-// are none. All zero: keys are made at start and nothing signed outlives it.
+// Keys are the secrets of the proxy. A token of the previous key is still
+// accepted; zero if there is none. No transaction outlives a run, so there is
+// nothing that a previous branch key could open. All zero: keys are made at
+// start and nothing signed outlives it.
 type Keys struct {
 	Branch, PreviousBranch [32]byte
 	Token, PreviousToken   [32]byte
