@@ -13,11 +13,10 @@ import (
 	"ringfence/guard"
 )
 
-// A mmsghdr is struct mmsghdr of recvmmsg(2).
+// A mmsghdr is struct mmsghdr of recvmmsg(2). Go pads it as C does.
 type mmsghdr struct {
 	hdr unix.Msghdr
 	n   uint32
-	_   [4]byte
 }
 
 // controlSize has room for one IPV6_PKTINFO, the larger of the two.
@@ -123,8 +122,9 @@ func (r *receiver) recvmmsg(fd uintptr) bool {
 
 func (r *receiver) datagram(i int) datagram {
 	h := &r.headers[i]
+	n := min(int(h.n), r.size)
 	d := datagram{
-		payload: r.buffer[i*r.size:][:min(int(h.n), r.size)],
+		payload: r.buffer[i*r.size:][:n:n],
 		remote:  fromSockaddr(&r.names[i]),
 		local:   r.socket.local,
 		cut:     h.hdr.Flags&unix.MSG_TRUNC != 0,

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"ringfence/guard"
 )
@@ -78,13 +79,25 @@ func (l *listener) bindError(err error) error {
 	return fmt.Errorf("%s %s cannot be opened: %w", family, l.Address, err)
 }
 
+// stopReading makes the readers of datagrams and the accepters return.
+func (w *Wire) stopReading() {
+	for _, l := range w.listeners {
+		for _, s := range l.packets {
+			_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // fails on a closed socket, which is as good
+		}
+		if l.stream != nil {
+			_ = l.stream.Close() // nothing is written to it
+		}
+	}
+}
+
 func (w *Wire) closeSockets() {
 	for _, l := range w.listeners {
 		for _, s := range l.packets {
 			_ = s.conn.Close() // nothing is written later than this
 		}
 		if l.stream != nil {
-			_ = l.stream.Close() // likewise
+			_ = l.stream.Close() // closed twice at worst
 		}
 	}
 }

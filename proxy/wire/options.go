@@ -36,14 +36,18 @@ type Limits struct {
 	Message  int // largest message taken from a connection, octets; 65535
 	Header   int // largest part of it before the body, octets; 16384
 
-	Connections int // connections, both ways; 8192
+	// Accepted connections and those we open do not take each other's places, so
+	// that a crowd at the door does not cut us off from next hops.
+	Connections int // accepted; 8192
 	PerSource   int // accepted from one IPv4 address or IPv6 /64; 256
 	Outbound    int // opened by us; 1024
+	Lingering   int // accepted, whose far ends send no more; 1024
 	WriteQueue  int // waiting to be written to one connection, octets; 262144
 
 	Handshake    time.Duration // for TLS to be agreed; 5 s
 	FirstMessage time.Duration // for an accepted connection's first message to be whole; 10 s
 	Partial      time.Duration // for a message that began to be whole; 5 s
+	Linger       time.Duration // for answers, from the last message of a far end that then ends its side; 5 s
 	Idle         time.Duration // without a message or a keep-alive; 15 min
 	Write        time.Duration // for a write to be taken; 5 s
 	Connect      time.Duration // for a connection of ours, with TLS; 5 s
@@ -61,10 +65,12 @@ func (l Limits) withDefaults() Limits {
 		Connections:   cmp.Or(l.Connections, 8192),
 		PerSource:     cmp.Or(l.PerSource, 256),
 		Outbound:      cmp.Or(l.Outbound, 1024),
+		Lingering:     cmp.Or(l.Lingering, 1024),
 		WriteQueue:    cmp.Or(l.WriteQueue, 256<<10),
 		Handshake:     cmp.Or(l.Handshake, 5*time.Second),
 		FirstMessage:  cmp.Or(l.FirstMessage, 10*time.Second),
 		Partial:       cmp.Or(l.Partial, 5*time.Second),
+		Linger:        cmp.Or(l.Linger, 5*time.Second),
 		Idle:          cmp.Or(l.Idle, 15*time.Minute),
 		Write:         cmp.Or(l.Write, 5*time.Second),
 		Connect:       cmp.Or(l.Connect, 5*time.Second),
@@ -85,10 +91,12 @@ func (l Limits) check() error {
 		{"connections", l.Connections, 1},
 		{"per source", l.PerSource, 1},
 		{"outbound", l.Outbound, 1},
+		{"lingering", l.Lingering, 1},
 		{"write queue", l.WriteQueue, l.Message},
 		{"handshake", int(l.Handshake), 1},
 		{"first message", int(l.FirstMessage), 1},
 		{"partial", int(l.Partial), 1},
+		{"linger", int(l.Linger), 1},
 		{"idle", int(l.Idle), 1},
 		{"write", int(l.Write), 1},
 		{"connect", int(l.Connect), 1},
@@ -110,8 +118,9 @@ type Options struct {
 	// StreamWorkers is how many connections may have messages handled at the same
 	// time; 0: one for each CPU.
 	StreamWorkers int
-	// Refused hears of a connection that we close for what it sent or did not
-	// send, from that connection's goroutine. It may be nil.
+	// Refused hears of a connection that we do not accept, or close for what it
+	// sent or did not send. The goroutine of the listener or connection calls it
+	// and waits; it may be nil.
 	Refused func(Flow, Reason)
 	Log     *slog.Logger     // nil: discards
 	Now     func() time.Time // nil: time.Now

@@ -40,11 +40,13 @@ type Wire struct {
 	count     counters
 	handler   Handler // set by Run before anything starts
 	lastConn  atomic.Uint64
+	lingering atomic.Int64
 
 	mu       sync.RWMutex // guards what follows
 	running  bool
 	conns    map[uint64]*conn
-	sources  map[netip.Prefix]int // accepted connections that are up
+	accepted int                  // how many of them count against Limits.Connections
+	sources  map[netip.Prefix]int // and against Limits.PerSource
 	outbound map[farEnd]*conn
 	tasks    sync.WaitGroup // connections; grows only under mu while running
 }
@@ -159,9 +161,10 @@ func (w *Wire) Run(ctx context.Context, h Handler) error {
 		}
 	}
 	<-ctx.Done()
-	w.closeSockets()
+	w.stopReading() // the answers to what was read still go out
 	readers.Wait()
 	w.stop()
+	w.closeSockets()
 	return nil
 }
 
@@ -171,7 +174,8 @@ func (w *Wire) start(h Handler) {
 	w.mu.Unlock()
 }
 
-// stop closes all connections and joins them.
+// stop closes all connections and joins them. None is being made for longer
+// than that takes.
 func (w *Wire) stop() {
 	w.mu.Lock()
 	w.running = false
