@@ -75,6 +75,11 @@ func run(t testing.TB, o Options, h *tap) (w *Wire, stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx, h) }()
+	eventually(t, "it runs", func() bool {
+		w.mu.RLock()
+		defer w.mu.RUnlock()
+		return w.running
+	})
 	stopped := false
 	stop = func() {
 		if stopped {
