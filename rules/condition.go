@@ -2,12 +2,15 @@ package rules
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
+	"unicode"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/checker"
 	celast "cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/parser"
 	"go.yaml.in/yaml/v4"
 
 	"ringfence/guard"
@@ -24,6 +27,23 @@ type condition struct {
 	stage   guard.Stage // the first at which everything it asks is known
 	reads   []*variable // in order of their names, without lists
 	methods methodSet
+	parts   []string // what must all be true, as CEL writes it
+}
+
+// conjuncts are the parts that && joins.
+func conjuncts(e celast.Expr, info *celast.SourceInfo) []string {
+	if e.Kind() == celast.CallKind && e.AsCall().FunctionName() == "_&&_" {
+		var out []string
+		for _, a := range e.AsCall().Args() {
+			out = append(out, conjuncts(a, info)...)
+		}
+		return out
+	}
+	text, err := parser.Unparse(e, info)
+	if err != nil || text == "true" {
+		return nil
+	}
+	return []string{text}
 }
 
 // methodSet is the methods for which a condition can be true; zero: any.
@@ -49,12 +69,15 @@ func (ld *loader) condition(r *reader, n *yaml.Node, what string) *condition {
 	tree, issues := env.Compile(n.Value)
 	if issues.Err() != nil {
 		for _, e := range issues.Errors() {
-			ld.issue(r, n, e.Location.Line(), e.Location.Column(), e.Message)
+			ld.issue(r, n, e.Location.Line(), e.Location.Column(), "condition", e.Message)
 		}
 		return nil
 	}
 	if tree.OutputType() != cel.BoolType {
 		r.bad(n, "not-bool", "%s is a %s and not true or false", what, tree.OutputType())
+		return nil
+	}
+	if !ld.constants(r, n, tree.NativeRep()) {
 		return nil
 	}
 	if cost, err := env.EstimateCost(tree, sizes{}); err == nil && cost.Max > costliest {
@@ -82,7 +105,47 @@ func (ld *loader) condition(r *reader, n *yaml.Node, what string) *condition {
 	}
 	slices.SortFunc(c.reads, func(a, b *variable) int { return strings.Compare(a.name, b.name) })
 	c.methods = methodsOf(tree.NativeRep().Expr(), ld.scope)
+	c.parts = conjuncts(tree.NativeRep().Expr(), tree.NativeRep().SourceInfo())
 	return c
+}
+
+// constants looks at the addresses and prefixes that stand in a condition: a
+// wrong one would fail on every message.
+func (ld *loader) constants(r *reader, n *yaml.Node, tree *celast.AST) bool {
+	ok := true
+	celast.PostOrderVisit(tree.Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		if e.Kind() != celast.CallKind {
+			return
+		}
+		c := e.AsCall()
+		args := c.Args()
+		if len(args) != 1 || args[0].Kind() != celast.LiteralKind {
+			return
+		}
+		text, is := args[0].AsLiteral().Value().(string)
+		if !is {
+			return
+		}
+		var err error
+		switch c.FunctionName() {
+		case "ip":
+			if _, err = netip.ParseAddr(text); err != nil {
+				err = fmt.Errorf("%q is no address", text)
+			}
+		case "in_net":
+			if strings.Contains(text, "/") {
+				_, err = parsePrefix(text)
+			} else {
+				err = fmt.Errorf("%q is no prefix such as 203.0.113.0/24", text)
+			}
+		}
+		if err != nil {
+			at := tree.SourceInfo().GetStartLocation(args[0].ID())
+			ld.issue(r, n, at.Line(), at.Column(), "bad-constant", err.Error())
+			ok = false
+		}
+	}))
+	return ok
 }
 
 // sizes tells the cost estimate how long things are at most.
@@ -101,25 +164,91 @@ func (sizes) EstimateCallCost(function, _ string, _ *checker.AstNode, _ []checke
 	return nil
 }
 
-// issue puts a CEL message at its place in the file.
-func (ld *loader) issue(r *reader, n *yaml.Node, line, col int, message string) {
-	p := Problem{File: r.file, Line: n.Line, Col: n.Column + col, Code: "condition", Text: message}
-	if n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 {
-		p.Col++
-	}
-	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
-		p.Line, p.Col = n.Line+line, ld.indent(r.file, n.Line+line)+col
-	}
+// issue puts a CEL message at its place in the file. CEL marks a dotted name at
+// one of its dots; people look for it at its start.
+func (ld *loader) issue(r *reader, n *yaml.Node, line, col int, code, message string) {
 	lines := strings.Split(n.Value, "\n")
-	if _, undeclared := strings.CutPrefix(message, "undeclared reference to '"); undeclared && line >= 1 && line <= len(lines) && col <= len(lines[line-1]) {
-		name := chain(lines[line-1][col:])
+	if kind, rest, ok := strings.Cut(message, " applied to "); ok && strings.HasPrefix(kind, "found no matching overload") {
+		code = "wrong-type"
+		message = fmt.Sprintf("%s does not go with %s", strings.Trim(operator(kind), "_@"), rest)
+	}
+	p := Problem{File: r.file, Line: n.Line, Col: n.Column, Code: code, Text: message}
+	if line < 1 || line > len(lines) {
+		*r.problems = append(*r.problems, p)
+		return
+	}
+	at := []rune(lines[line-1])
+	col = min(col, len(at))
+	if strings.HasPrefix(message, "undeclared reference to '") {
+		for col > 0 && inName(at[col-1]) {
+			col--
+		}
+		name := chain(string(at[col:]))
 		p.Code, p.Text = "unknown-fact", fmt.Sprintf("nothing is called %s", name)
 		p.Fix = meant(name, ld.scope.names())
 		if kind, rest, ok := strings.Cut(name, "."); ok && (kind == "lists" || kind == "rate" || kind == "is") {
 			p.Text = fmt.Sprintf("no %s is called %s", map[string]string{"lists": "list", "rate": "rate", "is": "term"}[kind], rest)
 		}
 	}
+	if strings.Contains(message, "(ip, string)") {
+		p.Fix = `write ip("203.0.113.9"), or src.ip.in_net("203.0.113.0/24")`
+	}
+	before := strings.Join(lines[:line-1], "\n") + string(at[:col])
+	p.Line, p.Col = ld.place(r.file, n, dense(before))
 	*r.problems = append(*r.problems, p)
+}
+
+// operator is the name in CEL's words for a call that it knows no meaning of.
+func operator(message string) string {
+	_, name, _ := strings.Cut(message, "'")
+	return strings.TrimSuffix(name, "'")
+}
+
+func inName(c rune) bool {
+	return c == '.' || c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// dense is how many letters of a text are not blank.
+func dense(s string) (n int) {
+	for _, c := range s {
+		if !unicode.IsSpace(c) {
+			n++
+		}
+	}
+	return n
+}
+
+// place is where in the file a scalar's letter stands that has skip letters
+// before it, not counting blanks: whatever the style of the scalar, YAML folds
+// and indents only with blanks. In quotes an escape is one letter.
+func (ld *loader) place(file string, n *yaml.Node, skip int) (line, col int) {
+	lines := strings.Split(string(ld.texts[file]), "\n")
+	line, col = n.Line, n.Column-1 // of runes, from 0
+	quote := rune(0)
+	switch {
+	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		line, col = line+1, 0
+	case n.Style&yaml.SingleQuotedStyle != 0:
+		quote, col = '\'', col+1
+	case n.Style&yaml.DoubleQuotedStyle != 0:
+		quote, col = '"', col+1
+	}
+	for ; line <= len(lines); line, col = line+1, 0 {
+		at := []rune(lines[line-1])
+		for ; col < len(at); col++ {
+			if unicode.IsSpace(at[col]) {
+				continue
+			}
+			if skip == 0 {
+				return line, col + 1
+			}
+			skip--
+			if quote == '\'' && at[col] == quote || quote == '"' && at[col] == '\\' {
+				col++
+			}
+		}
+	}
+	return n.Line, n.Column
 }
 
 // chain is the dotted name at the start of a text.

@@ -82,25 +82,34 @@ func (s *Set) allowEmergency(f *guard.Facts, d *guard.Decision) guard.Verdict {
 	return guard.Verdict{Action: guard.Allow, Emergency: true, Rule: EmergencyRule}
 }
 
-// count adds the message to a rate, if it counts.
+// count adds the message to a rate, if it counts. When that cannot be known,
+// neither can the rate, and every rule that asks for it reads its on_error.
 func (m *memory) count(i int, r *rate) {
 	if m.set.meters == nil {
 		return
 	}
-	if r.count != nil && m.eval(r.count) != types.True {
-		return
-	}
-	key, ok := m.key(r)
-	if !ok {
-		return
-	}
 	st := &m.rates[i]
+	if r.count != nil {
+		out := m.eval(r.count)
+		if types.IsUnknownOrError(out) {
+			st.err = out
+		}
+		if out != types.True {
+			return
+		}
+	}
+	key, err := m.key(r)
+	if err != nil {
+		st.err = types.WrapErr(err)
+		return
+	}
 	if r.distinct == nil {
 		st.n, st.known = m.set.meters.Add(i, key, 1, m.at), true
 		return
 	}
 	x, err := m.facts.AskID(m.ctx, r.distinct.fact)
 	if err != nil {
+		st.err = types.WrapErr(err)
 		return
 	}
 	st.n, st.known = m.set.meters.AddDistinct(i, key, hashValue(14695981039346656037, x), m.at), true
@@ -162,7 +171,11 @@ func (s *Set) effects(m *memory, r *Rule, d *guard.Decision) {
 	if a := r.alert; a != nil {
 		var group []string
 		for _, v := range a.group {
-			group = append(group, m.written(v))
+			text := unknown
+			if x, err := m.facts.AskID(m.ctx, v.fact); err == nil {
+				text = Written(x)
+			}
+			group = append(group, text)
 		}
 		text := r.Title
 		for _, x := range m.answers(r.when) {
@@ -191,18 +204,24 @@ func (b *ban) of(msg *guard.Message, r *Rule, now time.Time) guard.Ban {
 		out.Port = msg.Src.Port()
 	}
 	if !msg.Proven && !b.unproven {
-		out.Limit, out.Until, out.For, out.Escalate = true, now.Add(unprovenLimit), unprovenLimit, 1
+		span := min(b.span, unprovenLimit)
+		out.Limit, out.Until, out.For, out.Escalate = true, now.Add(span), span, 1
 	}
 	return out
 }
 
-// answers writes out what a condition read, terms by what they read.
+// answers writes out what a condition read, terms by what they read. What it
+// did not need to ask is left out: nothing is computed only to be shown.
 func (m *memory) answers(c *condition) []guard.Answer {
 	var out []guard.Answer
 	var add func(c *condition, depth int)
 	add = func(c *condition, depth int) {
 		for _, v := range c.reads {
-			out = append(out, guard.Answer{Fact: v.name, Value: m.written(v)})
+			text, asked := m.written(v)
+			if !asked {
+				continue
+			}
+			out = append(out, guard.Answer{Fact: v.name, Value: text})
 			if v.term != nil && depth < 4 {
 				add(v.term, depth+1)
 			}
@@ -212,25 +231,31 @@ func (m *memory) answers(c *condition) []guard.Answer {
 	return out
 }
 
-// written is a value for people. It asks only for what was asked already, or
-// costs nothing.
-func (m *memory) written(v *variable) string {
+// written is a value for people, if it was asked for.
+func (m *memory) written(v *variable) (text string, asked bool) {
 	switch {
 	case v.rate != nil:
-		return strconv.FormatInt(m.rate(v), 10)
-	case v.term != nil:
-		x, _ := m.ResolveName(v.name)
-		if b, ok := x.(types.Bool); ok {
-			return strconv.FormatBool(bool(b))
+		s := m.rates[v.slot]
+		if s.err != nil {
+			return unknown, true
 		}
-		return "unknown"
+		return strconv.FormatInt(s.n, 10), s.known
+	case v.term != nil:
+		t := m.terms[v.slot]
+		if b, ok := t.val.(types.Bool); ok {
+			return strconv.FormatBool(bool(b)), true
+		}
+		return unknown, t.known
 	}
-	got, err := m.facts.AskID(m.ctx, v.fact)
-	if err != nil {
-		return "unknown"
+	for f, x := range m.facts.Known {
+		if f.Name == v.name {
+			return Written(x), true
+		}
 	}
-	return Written(got)
+	return "", false
 }
+
+const unknown = "unknown"
 
 // Written is a value for people.
 func Written(v guard.Value) string {

@@ -106,6 +106,9 @@ func (ld *loader) compileRates() {
 func (ld *loader) rate(r *reader, rt *rate, n *yaml.Node, f map[string]*yaml.Node) {
 	what := "rate " + rt.name
 	rt.per = ld.variables(r, f["per"], what+": per")
+	if f["per"] != nil && len(r.items(f["per"], what)) == 0 {
+		r.bad(f["per"], "missing", "%s counts per nothing: name a fact, such as src.ip", what)
+	}
 	if rt.count = ld.condition(r, f["count"], what); rt.count != nil {
 		rt.methods = rt.count.methods
 	}
@@ -298,10 +301,13 @@ func (ld *loader) ban(r *reader, n *yaml.Node, rule *Rule) {
 	b.most = r.span(f["at_most"], "at_most", time.Second, 400*day)
 	if e := f["escalate"]; e != nil {
 		x, err := strconv.ParseFloat(e.Value, 64)
-		if err != nil || x < 1 || x > 100 {
+		if err != nil || !(x >= 1 && x <= 100) { // also not NaN
 			r.bad(e, "bad-number", "escalate is a factor from 1 to 100")
 		}
 		b.escalate = x
+	}
+	if f["at_most"] != nil && b.most < b.span {
+		r.bad(f["at_most"], "bad-duration", "at_most is shorter than for")
 	}
 	if b.escalate > 1 && b.most == 0 {
 		b.most = 7 * day
@@ -337,6 +343,12 @@ const longestException = 400 * day
 func (ld *loader) exception(r *reader, n *yaml.Node) {
 	f := r.fields(n, "exception", "id", "rules", "when", "until", "because", "owner", "about")
 	x := &exception{id: r.text(f["id"], "id"), rules: r.texts(f["rules"], "rules")}
+	if x.id != "" && !isName(x.id, '-') {
+		r.bad(f["id"], "bad-id", "an exception needs an id of small letters, digits and -")
+	}
+	if slices.ContainsFunc(ld.set.exceptions, func(o *exception) bool { return o.id == x.id }) {
+		r.bad(at(f["id"], n), "twice", "exception %s is already there", x.id)
+	}
 	for _, must := range []string{"id", "rules", "when", "until", "because", "owner"} {
 		if f[must] == nil {
 			r.bad(n, "missing", "an exception needs %s", must)
@@ -355,7 +367,7 @@ func (ld *loader) exception(r *reader, n *yaml.Node) {
 		case t.Sub(now) > longestException+day:
 			r.bad(u, "too-far", "exception %s reaches more than 400 days ahead", x.id)
 		case t.Sub(now) < 14*day:
-			r.say(u, Warning, "expiring", "exception %s runs out in %d days (owner %s)", x.id, int(t.Sub(now)/day), f["owner"].Value)
+			r.say(u, Warning, "expiring", "exception %s runs out in %d days (owner %s)", x.id, int(t.Sub(now)/day), r.text(f["owner"], "owner"))
 		}
 		x.until = t
 	}
@@ -370,7 +382,7 @@ func (ld *loader) exception(r *reader, n *yaml.Node) {
 			r.bad(at(f["when"], n), "too-early", "exception %s asks what is known only from stage %s, but rule %s stands at stage %s", x.id, x.when.stage, rule.ID, rule.Stage)
 		}
 	}
-	if !matched && len(x.rules) > 0 {
+	if !matched && f["rules"] != nil {
 		r.bad(f["rules"], "unknown-rule", "exception %s names no rule that there is", x.id)
 	}
 	if x.when != nil {

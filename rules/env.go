@@ -49,8 +49,9 @@ type variable struct {
 
 // The types that CEL does not have.
 var (
-	ipType   = cel.ObjectType("ip")
-	listType = cel.ObjectType("list", traits.ContainerType)
+	ipType       = cel.ObjectType("ip")
+	ipListType   = cel.ObjectType("list of addresses", traits.ContainerType)
+	textListType = cel.ObjectType("list of texts", traits.ContainerType)
 )
 
 var celTypes = map[guard.Type]*cel.Type{
@@ -98,8 +99,8 @@ func (s *scope) compiler() (*cel.Env, error) {
 		cel.Function("in_net",
 			cel.MemberOverload("ip_in_net", []*cel.Type{ipType, cel.StringType}, cel.BoolType, cel.BinaryBinding(inNet))),
 		cel.Function("@in",
-			cel.Overload("in_ip_list", []*cel.Type{ipType, listType}, cel.BoolType),
-			cel.Overload("in_text_list", []*cel.Type{cel.StringType, listType}, cel.BoolType)),
+			cel.Overload("in_ip_list", []*cel.Type{ipType, ipListType}, cel.BoolType),
+			cel.Overload("in_text_list", []*cel.Type{cel.StringType, textListType}, cel.BoolType)),
 	}
 	for _, name := range s.names() {
 		options = append(options, cel.Variable(name, s.vars[name].typ))

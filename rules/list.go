@@ -29,6 +29,15 @@ var listKinds = []string{"ip", "e164", "text", "substring"}
 
 func newList(kind string) *list { return &list{kind: kind, texts: map[string]struct{}{}} }
 
+// celType is what the checker knows of the list: an address is never in a list
+// of texts, nor a text in one of addresses.
+func (l *list) celType() *types.Type {
+	if l.kind == "ip" {
+		return ipListType
+	}
+	return textListType
+}
+
 // add takes one item, or says what is wrong with it.
 func (l *list) add(item string) error {
 	l.size++
@@ -130,7 +139,7 @@ func (l *list) ConvertToType(t ref.Type) ref.Val {
 func (l *list) Equal(other ref.Val) ref.Val { return types.Bool(other == ref.Val(l)) }
 
 // Type is ref.Val's.
-func (*list) Type() ref.Type { return listType }
+func (l *list) Type() ref.Type { return l.celType() }
 
 // Value is ref.Val's.
 func (l *list) Value() any { return l }
@@ -172,7 +181,7 @@ func (ld *loader) lists(r *reader, n *yaml.Node, given map[string][]string) {
 				r.bad(key, "bad-item", "list %s: %v", name, err)
 			}
 		}
-		v := &variable{name: "lists." + name, typ: listType, stage: guard.StageMessage, fact: -1, list: l}
+		v := &variable{name: "lists." + name, typ: l.celType(), stage: guard.StageMessage, fact: -1, list: l}
 		if !ld.scope.add(v) {
 			r.bad(key, "twice", "list %s is already in another file", name)
 			return

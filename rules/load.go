@@ -184,24 +184,47 @@ func (ld *loader) finish() {
 	ld.unreachable()
 }
 
-// unreachable warns of rules behind one that decides everything.
+// unreachable warns of rules behind one that decides everything that they
+// match: whatever that one asks, they ask too.
 func (ld *loader) unreachable() {
 	for i := range ld.set.stages {
-		var before *Rule
+		var deciding []*Rule
 		for _, rule := range ld.set.stages[i].rules {
-			if before != nil && rule.Action != guard.Pass {
+			if rule.Action == guard.Pass {
+				continue
+			}
+			for _, before := range deciding {
+				if !before.when.covers(rule.when) {
+					continue
+				}
+				what := "every message"
+				if len(before.when.parts) > 0 {
+					what = "everything it matches"
+				}
 				file, line, _ := strings.Cut(rule.Where, ":")
 				n, _ := strconv.Atoi(line)
 				ld.problems = append(ld.problems, Problem{
 					File: file, Line: n, Col: 5, Severity: Warning, Code: "unreachable",
-					Text: fmt.Sprintf("rule %s can never decide: rule %s above it decides every message", rule.ID, before.ID),
+					Text: fmt.Sprintf("rule %s can never decide: rule %s above it decides %s", rule.ID, before.ID, what),
 				})
+				break
 			}
-			if rule.Mode == Enforce && rule.Action != guard.Pass && rule.when.text == "true" {
-				before = rule
+			excepted := slices.ContainsFunc(ld.set.exceptions, func(x *exception) bool { return x.names(rule.ID) })
+			if rule.Mode == Enforce && rule.Until.IsZero() && !excepted {
+				deciding = append(deciding, rule)
 			}
 		}
 	}
+}
+
+// covers tells whether c is true wherever other is.
+func (c *condition) covers(other *condition) bool {
+	for _, p := range c.parts {
+		if !slices.Contains(other.parts, p) {
+			return false
+		}
+	}
+	return true
 }
 
 // Source is the text of a file that Load would read, for Print.

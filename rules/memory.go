@@ -42,6 +42,7 @@ type termState struct {
 type rateState struct {
 	known bool
 	n     int64
+	err   ref.Val // why it cannot be known
 }
 
 var _ interpreter.Activation = (*memory)(nil)
@@ -107,7 +108,11 @@ func (m *memory) ResolveName(name string) (any, bool) {
 	case v.list != nil:
 		return v.list, true
 	case v.rate != nil:
-		return integer(m.rate(v)), true
+		n, err := m.rate(v)
+		if err != nil {
+			return err, true
+		}
+		return integer(n), true
 	case v.term != nil:
 		t := &m.terms[v.slot]
 		if !t.known {
@@ -132,19 +137,20 @@ func (m *memory) eval(c *condition) ref.Val {
 }
 
 // rate is the value of a rate: what was counted with this message, or what
-// stands without it.
-func (m *memory) rate(v *variable) int64 {
+// stands without it. It cannot be known when the message could not be counted.
+func (m *memory) rate(v *variable) (int64, ref.Val) {
 	s := &m.rates[v.slot]
-	if s.known || m.set.meters == nil {
-		return s.n
+	if s.known || s.err != nil || m.set.meters == nil {
+		return s.n, s.err
 	}
-	key, ok := m.key(v.rate)
-	if !ok {
-		return 0
+	key, err := m.key(v.rate)
+	if err != nil {
+		s.err = types.WrapErr(err)
+		return 0, s.err
 	}
 	s.known = true
 	s.n = m.set.meters.Value(v.slot, key, m.at)
-	return s.n
+	return s.n, nil
 }
 
 // small numbers are boxed once for all.
@@ -200,16 +206,16 @@ var empty ref.Val = types.String("")
 
 // key hashes what a rate counts by. The hash is the same after a restart, so
 // that durable meters go on.
-func (m *memory) key(r *rate) (uint64, bool) {
+func (m *memory) key(r *rate) (uint64, error) {
 	h := uint64(14695981039346656037)
 	for _, v := range r.per {
 		x, err := m.facts.AskID(m.ctx, v.fact)
 		if err != nil {
-			return 0, false
+			return 0, err
 		}
 		h = hashValue(h, x)
 	}
-	return h, true
+	return h, nil
 }
 
 func hashValue(h uint64, v guard.Value) uint64 {
