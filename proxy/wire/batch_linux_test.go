@@ -105,6 +105,11 @@ func TestWildcardAnswersFromEitherIPv6Address(t *testing.T) {
 func TestDatagramAboveTheMTUIsCountedAndNotFatal(t *testing.T) {
 	inNamespace(t, func(t *testing.T) {
 		h := newTap()
+		h.answer = func(worker int, f Flow, _ []byte) {
+			for _, text := range []string{"before", strings.Repeat("x", 1500), "after"} {
+				_ = h.wire.Send(worker, f, []byte(text))
+			}
+		}
 		w, _ := run(t, Options{Listeners: []Listener{listen(guard.UDP)}}, h)
 		setOption(t, w, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
 		c := dial(t, "udp", w.Addresses()[0])
@@ -113,11 +118,6 @@ func TestDatagramAboveTheMTUIsCountedAndNotFatal(t *testing.T) {
 			t.Errorf("the error is %v, want %v", err, unix.EMSGSIZE)
 		}
 		// In a batch it must not take the others with it.
-		h.answer = func(worker int, f Flow, _ []byte) {
-			for _, text := range []string{"before", strings.Repeat("x", 1500), "after"} {
-				_ = w.Send(worker, f, []byte(text))
-			}
-		}
 		write(t, c, "three please")
 		for _, want := range []string{"before", "after"} {
 			if got := receive(t, c); got != want {
@@ -126,20 +126,6 @@ func TestDatagramAboveTheMTUIsCountedAndNotFatal(t *testing.T) {
 		}
 		eventually(t, "two are counted as too long", func() bool { return w.Counters().Dropped[SendTooLong] == 2 })
 	})
-}
-
-// closedPort is an address of 127.0.0.1 that refuses datagrams.
-func closedPort(t *testing.T) netip.AddrPort {
-	t.Helper()
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := addrPort(c.LocalAddr())
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return at
 }
 
 // TestRefusedDatagramHarmsNoOther: IP_RECVERR makes the kernel tell a socket

@@ -130,3 +130,17 @@ func eventually(t testing.TB, what string, is func() bool) {
 		}
 	}
 }
+
+// closedPort is an address of 127.0.0.1 that refuses datagrams.
+func closedPort(t *testing.T) netip.AddrPort {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := addrPort(c.LocalAddr())
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
