@@ -5,6 +5,7 @@
 package bans
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,8 +13,10 @@ import (
 	"iter"
 	"log/slog"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,7 +38,9 @@ type Ban struct {
 	Until  time.Time         `json:"until"`
 	Rule   string            `json:"rule"`
 	Reason string            `json:"reason,omitempty"`
-	Repeat int               `json:"repeat,omitempty"` // how often before
+	Repeat int               `json:"repeat,omitempty"` // how often before, of its kind
+	Bans   int               `json:"bans,omitempty"`   // bans of this source that are over
+	Limits int               `json:"limits,omitempty"` // limits of it that are over
 	Facts  map[string]string `json:"facts,omitempty"`  // what the rule read
 	Lifted time.Time         `json:"lifted,omitzero"`  // kept for its count; why is Reason
 }
@@ -48,7 +53,7 @@ type Options struct {
 	Max      int           // bans and limits, live and remembered; default 262,144
 	Queue    int           // changes that wait for the disk; default 8192
 	Remember time.Duration // how long a ban's count outlives it; default 24 h
-	Sweep    time.Duration // between looks for what is over; default 1 s
+	Sweep    time.Duration // between looks for what is over; default 10 s
 	// Protected says why a prefix is never banned, "" if it may be.
 	Protected func(netip.Prefix) string
 	// Alert is told when a protected prefix would have been banned.
@@ -70,8 +75,9 @@ type Book struct {
 	queue   chan key
 	lost    uint64 // guarded by mu
 
-	mu  sync.Mutex // guards all
-	all map[key]*Ban
+	disk sync.Mutex   // one write at a time, so that the last one is the newest; before mu
+	mu   sync.Mutex   // guards all and the order of what the screens are told
+	all  map[key]*Ban // what it points at is never changed
 }
 
 // Open reads the bans back and puts the live ones into the screens.
@@ -86,7 +92,10 @@ func Open(ctx context.Context, s guard.Store, o Options, screens ...Screen) (*Bo
 		o.Remember = 24 * time.Hour
 	}
 	if o.Sweep <= 0 {
-		o.Sweep = time.Second
+		o.Sweep = 10 * time.Second
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -130,7 +139,7 @@ func (b *Book) Decided(d *guard.Decision) {
 	for i := range d.Bans {
 		x := &d.Bans[i]
 		ban := Ban{
-			Prefix: x.Prefix.Masked(), Port: x.Port, Limit: x.Limit, At: x.At, Until: x.Until, Rule: x.Rule, Reason: x.Reason,
+			Prefix: x.Prefix, Port: x.Port, Limit: x.Limit, At: x.At, Until: x.Until, Rule: x.Rule, Reason: strings.Clone(x.Reason),
 			Facts: facts(d, x.Rule),
 		}
 		if err := b.put(&ban, x.For, x.Escalate, x.AtMost); err != nil {
@@ -139,12 +148,15 @@ func (b *Book) Decided(d *guard.Decision) {
 	}
 }
 
+// longest is how much of what a message said is kept with a ban.
+const longest = 256
+
 func facts(d *guard.Decision, rule string) map[string]string {
 	for _, m := range d.Matches {
 		if m.Rule == rule {
 			out := map[string]string{}
 			for _, a := range m.Facts {
-				out[a.Fact] = a.Value
+				out[a.Fact] = strings.Clone(a.Value[:min(len(a.Value), longest)]) // the decision is used again
 			}
 			return out
 		}
@@ -154,14 +166,29 @@ func facts(d *guard.Decision, rule string) map[string]string {
 
 // Ban bans by hand: it is on disk when it returns.
 func (b *Book) Ban(ctx context.Context, x Ban) error {
-	x.Prefix = x.Prefix.Masked()
-	if why := b.protected(x.Prefix); why != "" {
-		return fmt.Errorf("%s cannot be banned: %s", x.Prefix, why)
+	p, err := canonical(x.Prefix)
+	if err != nil {
+		return err
+	}
+	x.Prefix = p
+	if why := b.protected(p); why != "" {
+		return fmt.Errorf("%s cannot be banned: %s", p, why)
 	}
 	if err := b.put(&x, x.Until.Sub(x.At), 1, 0); err != nil {
 		return err
 	}
-	return b.write(ctx, key{x.Prefix, x.Port})
+	return b.write(ctx, key{p, x.Port})
+}
+
+// canonical is the prefix without host bits, an IPv4 one as IPv4.
+func canonical(p netip.Prefix) (netip.Prefix, error) {
+	if p.IsValid() && p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	if !p.IsValid() {
+		return p, fmt.Errorf("%s is no prefix that can be banned", p)
+	}
+	return p.Masked(), nil
 }
 
 func (b *Book) protected(p netip.Prefix) string {
@@ -171,77 +198,143 @@ func (b *Book) protected(p netip.Prefix) string {
 	return b.o.Protected(p)
 }
 
-// put notes a ban. Repeats lengthen it; a ban stands over a limit, and of two
-// alike the one that ends later.
+// put notes a ban. Repeats lengthen it; a ban stands over a limit, of two alike
+// the one that ends later stands, and a lift over what was asked for before it.
 func (b *Book) put(x *Ban, span time.Duration, escalate float64, most time.Duration) error {
-	if why := b.protected(x.Prefix); why != "" {
+	p, err := canonical(x.Prefix)
+	if err != nil {
+		return err
+	}
+	x.Prefix = p
+	if why := b.protected(p); why != "" {
 		if b.o.Alert != nil {
 			b.o.Alert(guard.Alert{
-				Rule: x.Rule, Title: "A protected address would have been banned", Severity: "high", Group: x.Prefix.String(),
-				Every: 15 * time.Minute, At: x.At, Text: fmt.Sprintf("rule %s asked to ban %s: %s", x.Rule, x.Prefix, why),
+				Rule: x.Rule, Title: "A protected address would have been banned", Severity: "high", Group: p.String(),
+				Every: 15 * time.Minute, At: x.At, Text: fmt.Sprintf("rule %s asked to ban %s: %s", x.Rule, p, why),
 			})
 		}
 		return nil
 	}
-	k := key{x.Prefix, x.Port}
+	k := key{p, x.Port}
 	b.mu.Lock()
-	if old := b.all[k]; old != nil {
-		if old.Live(x.At) && (!old.Limit || x.Limit) {
-			if old.Limit == x.Limit && old.Until.After(x.Until) || !old.Limit && x.Limit || old.At.Add(time.Second).After(x.At) {
-				b.mu.Unlock()
-				return nil
-			}
-		}
-		if x.Limit == old.Limit {
-			x.Repeat = old.Repeat
-			if !old.Live(x.At) {
-				x.Repeat++
-			}
-		}
-	} else if len(b.all) >= b.o.Max && !b.room(x) {
-		b.lost++
-		b.mu.Unlock()
-		return fmt.Errorf("the book of bans is full (%d): %s is not in it", b.o.Max, x.Prefix)
+	defer b.mu.Unlock()
+	old := b.all[k]
+	if old != nil {
+		x.count(old)
 	}
 	if escalate > 1 && x.Repeat > 0 {
-		longer := float64(span)
-		for range min(x.Repeat, 40) {
-			longer *= escalate
-		}
-		span = time.Duration(min(longer, float64(400*24*time.Hour)))
-		if most > 0 {
-			span = min(span, most)
-		}
-		x.Until = x.At.Add(span)
+		x.Until = x.At.Add(longer(span, escalate, x.Repeat, most))
+	}
+	if old != nil && old.stands(x) {
+		return nil
+	}
+	if old == nil && len(b.all) >= b.o.Max && !b.room(x) {
+		b.lost++
+		return fmt.Errorf("the book of bans is full (%d): %s is not in it", b.o.Max, p)
 	}
 	b.all[k] = x
-	b.mu.Unlock()
-	select {
-	case b.queue <- k:
-	default:
-		b.mu.Lock()
-		b.lost++
-		b.mu.Unlock()
-	}
+	b.later(k)
 	return b.screen(x)
 }
 
-// room makes room for a ban: something that is over, or for a ban a limit.
-func (b *Book) room(x *Ban) bool {
-	for k, old := range b.all {
-		if !old.Live(x.At) || old.Limit && !x.Limit {
-			delete(b.all, k)
-			return true
+// count takes over from the ban before it how many there were of each kind.
+func (b *Ban) count(old *Ban) {
+	b.Bans, b.Limits = old.Bans, old.Limits
+	if !old.Live(b.At) && !b.At.Before(old.Lifted) {
+		if old.Limit {
+			b.Limits++
+		} else {
+			b.Bans++
 		}
 	}
-	return false
+	if b.Repeat = b.Bans; b.Limit {
+		b.Repeat = b.Limits
+	}
 }
 
-// Lift ends every live ban within p and returns them.
+// stands tells whether a ban outlasts another of the same source. Less than a
+// second of difference is none: a flood would write at every message.
+func (b *Ban) stands(x *Ban) bool {
+	switch {
+	case !b.Lifted.IsZero():
+		return x.At.Before(b.Lifted)
+	case !b.Live(x.At):
+		return false
+	case b.Limit != x.Limit:
+		return x.Limit
+	}
+	return x.Until.Sub(b.Until) < time.Second
+}
+
+// longer is the span times the factor for each repeat, at most the cap and in
+// any case 400 days.
+func longer(span time.Duration, factor float64, repeat int, most time.Duration) time.Duration {
+	ceiling := float64(400 * 24 * time.Hour)
+	if most > 0 {
+		ceiling = min(ceiling, float64(most))
+	}
+	return time.Duration(min(float64(span)*math.Pow(factor, float64(repeat)), ceiling))
+}
+
+// later has Run write a ban; the caller holds mu.
+func (b *Book) later(k key) {
+	select {
+	case b.queue <- k:
+	default:
+		b.lost++
+	}
+}
+
+// room makes room for a ban: something that is over, else the limit that ends
+// first, of a few that are looked at. A limit takes no ban's place, nor that of
+// a limit that ends later. Only for a ban is the whole book looked through.
+func (b *Book) room(x *Ban) bool {
+	var out *Ban
+	looked := 0
+	for _, old := range b.all {
+		if looked++; looked > 64 && (x.Limit || out != nil) {
+			break
+		}
+		if !old.Live(x.At) {
+			out = old
+			break
+		}
+		if old.Limit && (!x.Limit || old.Until.Before(x.Until)) && (out == nil || old.Until.Before(out.Until)) {
+			out = old
+		}
+	}
+	if out == nil {
+		return false
+	}
+	k := key{out.Prefix, out.Port}
+	delete(b.all, k)
+	b.later(k)
+	if err := b.unscreen(out); err != nil {
+		b.o.Log.Warn("ban", "error", err)
+	}
+	return true
+}
+
+func (b *Book) unscreen(x *Ban) error {
+	var errs []error
+	for _, s := range b.screens {
+		if err := s.Lift(x.Prefix, x.Port); err != nil {
+			errs = append(errs, fmt.Errorf("lift %s: %w", x.Prefix, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Lift ends every live ban within p and returns them. If p is one address, that
+// is every ban that keeps it away, wider ones too.
 func (b *Book) Lift(ctx context.Context, p netip.Prefix, why string) ([]Ban, error) {
-	p = p.Masked()
+	p, err := canonical(p)
+	if err != nil {
+		return nil, err
+	}
 	now := b.o.Now()
 	var lifted []Ban
+	var errs []error
 	b.mu.Lock()
 	for k, x := range b.all {
 		if !x.Live(now) || !p.Overlaps(k.prefix) || p.Bits() > k.prefix.Bits() && !p.IsSingleIP() {
@@ -254,15 +347,10 @@ func (b *Book) Lift(ctx context.Context, p netip.Prefix, why string) ([]Ban, err
 			was.Reason = "lifted: " + why
 		}
 		b.all[k] = &was
+		errs = append(errs, b.unscreen(x))
 	}
 	b.mu.Unlock()
-	var errs []error
 	for _, x := range lifted {
-		for _, s := range b.screens {
-			if err := s.Lift(x.Prefix, x.Port); err != nil {
-				errs = append(errs, fmt.Errorf("lift %s: %w", x.Prefix, err))
-			}
-		}
 		errs = append(errs, b.write(ctx, key{x.Prefix, x.Port}))
 	}
 	sort(lifted)
@@ -274,7 +362,7 @@ func sort(list []Ban) {
 		if c := x.Prefix.Addr().Compare(y.Prefix.Addr()); c != 0 {
 			return c
 		}
-		return int(x.Port) - int(y.Port)
+		return cmp.Or(x.Prefix.Bits()-y.Prefix.Bits(), int(x.Port)-int(y.Port))
 	})
 }
 
@@ -295,12 +383,17 @@ func (b *Book) All() iter.Seq[Ban] {
 
 // Find are the live bans that keep an address away.
 func (b *Book) Find(a netip.Addr) []Ban {
+	a = a.Unmap()
+	now := b.o.Now()
 	var found []Ban
-	for x := range b.All() {
-		if x.Prefix.Contains(a) {
-			found = append(found, x)
+	b.mu.Lock()
+	for k, x := range b.all {
+		if k.prefix.Contains(a) && x.Live(now) {
+			found = append(found, *x)
 		}
 	}
+	b.mu.Unlock()
+	sort(found)
 	return found
 }
 
@@ -324,6 +417,8 @@ func (b *Book) Counts() (bans, limits int, lost uint64) {
 
 // write puts one ban on disk as it is now.
 func (b *Book) write(ctx context.Context, k key) error {
+	b.disk.Lock()
+	defer b.disk.Unlock()
 	b.mu.Lock()
 	x := b.all[k]
 	b.mu.Unlock()
