@@ -222,6 +222,10 @@ func dense(s string) (n int) {
 // before it, not counting blanks: whatever the style of the scalar, YAML folds
 // and indents only with blanks. In quotes an escape is one letter.
 func (ld *loader) place(file string, n *yaml.Node, skip int) (line, col int) {
+	if all := dense(n.Value); skip >= all && all > 0 { // behind the last
+		line, col = ld.place(file, n, all-1)
+		return line, col + 1
+	}
 	lines := strings.Split(string(ld.texts[file]), "\n")
 	line, col = n.Line, n.Column-1 // of runes, from 0
 	quote := rune(0)

@@ -37,7 +37,7 @@ func (r *reader) span(n *yaml.Node, what string, least, most time.Duration) time
 		return 0
 	}
 	if d < least || d > most {
-		r.bad(n, "bad-duration", "%s is %s; it may be %s to %s", what, n.Value, least, most)
+		r.bad(n, "bad-duration", "%s is %s; it may be %s to %s", what, n.Value, spanText(least), spanText(most))
 	}
 	return d
 }

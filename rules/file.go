@@ -3,7 +3,6 @@ package rules
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -206,10 +205,4 @@ func (r *reader) choice(n *yaml.Node, what string, of ...string) (i int, ok bool
 		return 0, false
 	}
 	return i, true
-}
-
-// A source is what Load has read, for printing problems.
-type source struct {
-	fsys  fs.FS
-	texts map[string][]byte
 }

@@ -109,15 +109,6 @@ func (ld *loader) read(name string) ([]byte, error) {
 	return text, nil
 }
 
-// indent is how far a line of a file is indented.
-func (ld *loader) indent(file string, line int) int {
-	lines := strings.Split(string(ld.texts[file]), "\n")
-	if line < 1 || line > len(lines) {
-		return 1
-	}
-	return len(lines[line-1]) - len(strings.TrimLeft(lines[line-1], " ")) + 1
-}
-
 // A fileTree is one file before it is compiled.
 type fileTree struct {
 	r      *reader
@@ -132,6 +123,7 @@ func (ld *loader) top(r *reader, root *yaml.Node) *fileTree {
 	} else if n, err := strconv.Atoi(v.Value); err != nil || n != 1 {
 		r.bad(v, "version", "version %s is not one that this ringfence reads (1)", v.Value)
 	}
+	r.text(f["name"], "name")
 	return &fileTree{r: r, fields: f, owner: r.text(f["owner"], "owner")}
 }
 

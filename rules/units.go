@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"time"
@@ -17,7 +18,7 @@ var spanUnits = map[string]time.Duration{
 func parseSpan(text string) (time.Duration, error) {
 	if m := spanShape.FindStringSubmatch(text); m != nil {
 		n, err := strconv.ParseInt(m[1], 10, 32)
-		if err == nil && time.Duration(n) <= 400*24*time.Hour/spanUnits[m[2]] {
+		if err == nil && time.Duration(n) <= math.MaxInt64/spanUnits[m[2]] {
 			return time.Duration(n) * spanUnits[m[2]], nil
 		}
 	}
@@ -25,6 +26,16 @@ func parseSpan(text string) (time.Duration, error) {
 		return d, nil
 	}
 	return 0, fmt.Errorf("%q is no duration: write a number and ms, s, m, h or d, such as 90s, 5m or 7d", text)
+}
+
+// spanText writes a duration as parseSpan reads it.
+func spanText(d time.Duration) string {
+	for _, unit := range []string{"d", "h", "m", "s"} {
+		if d >= spanUnits[unit] && d%spanUnits[unit] == 0 {
+			return strconv.FormatInt(int64(d/spanUnits[unit]), 10) + unit
+		}
+	}
+	return d.String()
 }
 
 // parseDay reads a date, or an instant; a date ends at its midnight, UTC.
