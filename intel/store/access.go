@@ -14,9 +14,9 @@ import (
 	"ringfence/guard"
 )
 
-// ErrFull is returned for history that was not written because the quota or
-// the disk is used up.
-var ErrFull = errors.New("store: no room for history")
+// ErrFull is returned for what was not written because the quota (history) or
+// the disk (everything) is used up.
+var ErrFull = errors.New("store: no room on the disk")
 
 // Get returns a copy of the value; guard.ErrNotFound if there is none.
 func (s *Badger) Get(_ context.Context, key []byte) (val []byte, err error) {
@@ -40,9 +40,8 @@ func (s *Badger) Get(_ context.Context, key []byte) (val []byte, err error) {
 // Put writes a value that is gone after ttl; 0 is for ever. Keys under a
 // durable prefix are on disk when it returns.
 func (s *Badger) Put(_ context.Context, key, val []byte, ttl time.Duration) error {
-	if s.full.Load() && bytes.HasPrefix(key, history) {
-		s.dropped.Add(1)
-		return ErrFull
+	if err := s.room(key); err != nil {
+		return err
 	}
 	err := s.db.Update(func(tx *badger.Txn) error { return tx.SetEntry(entry(key, val, ttl)) })
 	return s.wrote("put", key, err)
@@ -50,9 +49,13 @@ func (s *Badger) Put(_ context.Context, key, val []byte, ttl time.Duration) erro
 
 // Batch writes many values at once; what a crash keeps of it is a prefix.
 func (s *Badger) Batch(_ context.Context, items []guard.Item, ttl time.Duration) error {
-	if s.full.Load() {
-		s.dropped.Add(uint64(len(items)))
-		return ErrFull
+	for _, i := range items {
+		if err := s.room(i.Key); err != nil {
+			if isHistory(i.Key) {
+				s.dropped.Add(uint64(len(items) - 1))
+			}
+			return err
+		}
 	}
 	w := s.db.NewWriteBatch()
 	defer w.Cancel()
@@ -61,7 +64,13 @@ func (s *Badger) Batch(_ context.Context, items []guard.Item, ttl time.Duration)
 			return s.wrote("write", i.Key, err)
 		}
 	}
-	return s.wrote("write", nil, w.Flush())
+	err := w.Flush()
+	for _, i := range items {
+		if s.isDurable(i.Key) {
+			return s.wrote("write", i.Key, err)
+		}
+	}
+	return s.wrote("write", nil, err)
 }
 
 // Delete removes a key; one that is not there is no error.
@@ -71,6 +80,9 @@ func (s *Badger) Delete(_ context.Context, key []byte) error {
 
 // Update reads, changes and writes one key in a transaction; see guard.Store.
 func (s *Badger) Update(ctx context.Context, key []byte, f func([]byte) ([]byte, time.Duration, error)) error {
+	if err := s.room(key); err != nil {
+		return err
+	}
 	for {
 		err := s.db.Update(func(tx *badger.Txn) error {
 			var old []byte
@@ -107,7 +119,7 @@ func (s *Badger) Scan(ctx context.Context, prefix []byte, reverse bool) iter.Seq
 			defer it.Close()
 			from := prefix
 			if reverse {
-				from = append(bytes.Clone(prefix), 0xff)
+				from = append(bytes.Clone(prefix), bytes.Repeat([]byte{0xff}, 16)...)
 			}
 			var val []byte
 			for it.Seek(from); it.ValidForPrefix(prefix); it.Next() {
@@ -152,13 +164,23 @@ func (s *Badger) wrote(what string, key []byte, err error) error {
 	if err != nil {
 		return fmt.Errorf("store: %s: %w", what, err)
 	}
-	for _, p := range s.durable {
-		if bytes.HasPrefix(key, p) {
-			if err := s.db.Sync(); err != nil {
-				return fmt.Errorf("store: sync: %w", err)
-			}
-			break
+	if s.isDurable(key) {
+		if err := s.db.Sync(); err != nil {
+			return fmt.Errorf("store: sync: %w", err)
 		}
 	}
 	return nil
+}
+
+func (s *Badger) isDurable(key []byte) bool {
+	for _, p := range s.durable {
+		if bytes.HasPrefix(key, p) {
+			return true
+		}
+	}
+	return false
+}
+
+func isHistory(key []byte) bool {
+	return bytes.HasPrefix(key, history) || bytes.HasPrefix(key, pointers)
 }

@@ -2,8 +2,9 @@
 // package that knows Badger.
 //
 // It knows keys, values and quotas, and nothing of what they mean but one
-// thing: keys that begin with h/ are history, and history goes first when the
-// disk is short.
+// thing: keys that begin with h/ are history, h/ and a stamp of twelve octets that
+// sorts by time, and those that begin with i/ end in the stamp of the history
+// that they point at. Both go first, oldest first, when room is short.
 package store
 
 import (
@@ -26,12 +27,21 @@ const schema = 1
 
 var schemaKey = []byte("!schema")
 
-// History is the prefix of the keys that go first when the quota is reached.
-var history = []byte("h/")
+// The prefixes of the keys that go first when the quota is reached.
+var (
+	history  = []byte("h/")
+	pointers = []byte("i/")
+)
+
+const stamp = 12 // octets of time at the end of both
+
+// reserve is room for tables that are written while others are not yet gone.
+const reserve = 64 << 20
 
 // Options says how much disk the store may take.
 type Options struct {
 	Quota   int64         // bytes on disk; default 2 GiB
+	Reserve int64         // bytes of the disk that history leaves free, and everything half of them; default 64 MiB
 	Tidy    time.Duration // between looks at the quota and at old value logs; default 1 min
 	Durable []string      // prefixes of keys that are on disk when Put returns; default accounts, bans, rule sets
 	Now     func() time.Time
@@ -41,6 +51,7 @@ type Options struct {
 // A Badger is an open store. It is safe for concurrent use.
 type Badger struct {
 	db      *badger.DB
+	dir     string // "" in memory
 	o       Options
 	durable [][]byte
 	full    atomic.Bool // over the quota or out of disk: history is not written
@@ -54,6 +65,12 @@ func Open(dir string, o Options) (*Badger, error) {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	b := badger.DefaultOptions(dir)
+	if o.Reserve <= 0 {
+		o.Reserve = reserve
+	}
+	if free(dir) < o.Reserve/2 {
+		return nil, fmt.Errorf("store %s: the disk is full (less than %d MiB are left); make room and start again", dir, o.Reserve>>21)
+	}
 	s, err := open(b, o)
 	if err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock") {
 		return nil, fmt.Errorf("store %s: another ringfence holds it; stop that one or give --state another directory", dir)
@@ -76,6 +93,9 @@ func open(b badger.Options, o Options) (*Badger, error) {
 	if o.Quota <= 0 {
 		o.Quota = 2 << 30
 	}
+	if o.Reserve <= 0 {
+		o.Reserve = reserve
+	}
 	if o.Tidy <= 0 {
 		o.Tidy = time.Minute
 	}
@@ -93,7 +113,7 @@ func open(b badger.Options, o Options) (*Badger, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Badger{db: db, o: o}
+	s := &Badger{db: db, dir: b.Dir, o: o}
 	for _, p := range o.Durable {
 		s.durable = append(s.durable, []byte(p))
 	}

@@ -1,10 +1,15 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"golang.org/x/sys/unix"
 	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -42,34 +47,119 @@ func (s *Badger) tidy(ctx context.Context) error {
 	return err
 }
 
-// forget removes the oldest n history keys: they begin with their time.
+// forget removes the oldest tenth of history, at least n entries, with what
+// points at it, and returns how many entries that were.
 func (s *Badger) forget(ctx context.Context, n int) (int, error) {
-	var keys [][]byte
-	for item, err := range s.Scan(ctx, history, false) {
-		if err != nil {
-			return 0, err
-		}
-		if keys = append(keys, append([]byte(nil), item.Key...)); len(keys) == n {
-			break
-		}
+	all := 0
+	if err := s.keys(ctx, history, func([]byte) bool { all++; return true }); err != nil {
+		return 0, err
 	}
+	n = max(n, all/10)
+	var last []byte // the stamp of the newest that goes
+	gone := 0
 	w := s.db.NewWriteBatch()
 	defer w.Cancel()
-	for _, k := range keys {
-		if err := w.Delete(k); err != nil {
-			return 0, fmt.Errorf("store: forget: %w", err)
+	var failed error
+	err := s.keys(ctx, history, func(k []byte) bool {
+		if gone == n {
+			return false
 		}
+		gone++
+		last = append(last[:0], k[max(len(k)-stamp, 0):]...)
+		failed = w.Delete(bytes.Clone(k))
+		return failed == nil
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return 0, err
 	}
-	if err := w.Flush(); err != nil {
+	err = s.keys(ctx, pointers, func(k []byte) bool {
+		if len(k) < stamp || bytes.Compare(k[len(k)-stamp:], last) <= 0 {
+			failed = w.Delete(bytes.Clone(k))
+		}
+		return failed == nil
+	})
+	if err = errors.Join(err, failed, w.Flush()); err != nil {
 		return 0, fmt.Errorf("store: forget: %w", err)
 	}
-	return len(keys), nil
+	if gone > 0 { // what is deleted takes room until the tables are merged
+		if err := s.db.Flatten(1); err != nil {
+			return gone, fmt.Errorf("store: forget: %w", err)
+		}
+	}
+	return gone, nil
 }
 
-// Size is the bytes on disk.
+// keys goes over keys in order, without their values, until f says no.
+func (s *Badger) keys(ctx context.Context, prefix []byte, f func([]byte) bool) error {
+	err := s.db.View(func(tx *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.Prefix, o.PrefetchValues = prefix, false
+		it := tx.NewIterator(o)
+		defer it.Close()
+		for it.Rewind(); it.Valid() && f(it.Item().Key()); it.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("store: keys: %w", err)
+	}
+	return nil
+}
+
+// Size is the bytes on disk. Badger makes its files larger than what is in
+// them: only the blocks in use count.
 func (s *Badger) Size() int64 {
-	lsm, logs := s.db.Size()
-	return lsm + logs
+	if s.dir == "" {
+		lsm, logs := s.db.Size()
+		return lsm + logs
+	}
+	files, err := os.ReadDir(s.dir)
+	if err != nil {
+		return 0
+	}
+	total := int64(0)
+	for _, f := range files {
+		var st unix.Stat_t
+		if unix.Stat(filepath.Join(s.dir, f.Name()), &st) == nil { // gone meanwhile: no bytes
+			total += int64(st.Blocks) * 512
+		}
+	}
+	return total
+}
+
+// room is ErrFull if a key may not be written now. Badger writes into mapped
+// files, and on a full disk that is a fault no error can tell of: so it must
+// never come to it.
+func (s *Badger) room(key []byte) error {
+	old := isHistory(key)
+	if !old && s.dir == "" {
+		return nil
+	}
+	left := s.o.Reserve
+	if s.dir != "" {
+		left = free(s.dir)
+	}
+	if old && (s.full.Load() || left < s.o.Reserve) {
+		s.dropped.Add(1)
+		return ErrFull
+	}
+	if left < s.o.Reserve/2 {
+		return ErrFull
+	}
+	return nil
+}
+
+// free is what the disk of dir has left for us; as much as there can be if
+// nobody knows.
+func free(dir string) int64 {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return math.MaxInt64
+	}
+	return int64(st.Bavail) * int64(st.Bsize)
 }
 
 // Dropped is how much history found no room since Open.
