@@ -13,4 +13,4 @@ echo "== plain"
 python3 tests/load/measure.py --runs "${RUNS:-5}" --secs "${SECS:-10}" --proxy-cmd "$run --rules none"
 echo
 echo "== guarded"
-python3 tests/load/measure.py --guarded --runs "${RUNS:-5}" --secs "${SECS:-10}" --proxy-cmd "$run --config $here/tests/load/guarded-config.yaml --account alice:secret --realm ringfence --rules $here/tests/load/guarded.yaml"
+python3 tests/load/measure.py --guarded --runs "${RUNS:-5}" --secs "${SECS:-10}" --proxy-cmd "$run --config $here/tests/load/guarded-config.yaml --account alice:secret --realm ringfence --geo ${RINGFENCE_CORPUS:-$here/../shared/corpus}/maxmind/test-data/GeoIP2-Country-Test.mmdb --rules $here/tests/load/guarded.yaml"
