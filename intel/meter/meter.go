@@ -9,6 +9,7 @@ package meter
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
@@ -25,6 +26,8 @@ const (
 	ways    = 8  // keys of a set
 	slices  = 8  // a window is counted in that many parts
 	shards  = 64 // locks of a meter
+	exact   = 32 // different items of a key that are told apart exactly
+	ticks   = 64 // parts of a window to which an item's age is known
 	buckets = 64 // registers of a distinct counter
 )
 
@@ -68,11 +71,11 @@ func New(o Options) *Meters {
 type meter struct {
 	spec  guard.MeterSpec
 	part  int64 // nanoseconds of one slice
-	seed  maphash.Seed
+	seed  uint64
 	sets  int
 	locks [shards]sync.Mutex
 	cells []cell
-	items []registers // of distinct meters, beside the cells
+	items []different // of distinct meters, beside the cells
 }
 
 // A cell is one key. part is the number of the newest slice; the value of the
@@ -84,11 +87,16 @@ type cell struct {
 	counts [slices + 1]uint32
 }
 
-// registers are a HyperLogLog of 64 registers for each of two halves of the
-// window: the one that fills and the one before it.
-type registers struct {
-	half [2][buckets]uint8
-	turn int64
+// different are the items of one key: the newest exactly, and a sketch of all
+// for when there were more within a window. The sketch is a HyperLogLog of 64
+// registers for each of two halves of the window: the one that fills and the
+// one before it.
+type different struct {
+	item  [exact]uint32 // hash
+	seen  [exact]uint32 // tick, 0: free
+	spill uint32        // tick at which an item of the window was last pushed out, 0: never
+	half  [2][buckets]uint8
+	turn  int64
 }
 
 // Respec says what is counted from now on, see guard.Meters.
@@ -120,9 +128,9 @@ func newMeter(s guard.MeterSpec, o Options) *meter {
 	for sets*ways < keys {
 		sets *= 2
 	}
-	t := &meter{spec: s, part: max(int64(s.Window)/slices, 1), seed: maphash.MakeSeed(), sets: sets, cells: make([]cell, sets*ways)}
+	t := &meter{spec: s, part: max(int64(s.Window)/slices, 1), seed: maphash.Comparable(maphash.MakeSeed(), 0), sets: sets, cells: make([]cell, sets*ways)}
 	if s.Distinct {
-		t.items = make([]registers, sets*ways)
+		t.items = make([]different, sets*ways)
 	}
 	return t
 }
@@ -130,7 +138,7 @@ func newMeter(s guard.MeterSpec, o Options) *meter {
 // find locks the key's set and returns its cell, a new one if make is set; the
 // caller unlocks.
 func (t *meter) find(key uint64, at int64, make bool) (i int, lock *sync.Mutex) {
-	set := int(mix(key^maphash.Comparable(t.seed, uint64(0))) % uint64(t.sets))
+	set := int(mix(key^t.seed) % uint64(t.sets))
 	lock = &t.locks[set%shards]
 	lock.Lock()
 	oldest := -1
@@ -148,7 +156,7 @@ func (t *meter) find(key uint64, at int64, make bool) (i int, lock *sync.Mutex) 
 	}
 	t.cells[oldest] = cell{key: key, used: true, part: at / t.part}
 	if t.items != nil {
-		t.items[oldest] = registers{}
+		t.items[oldest] = different{}
 	}
 	return oldest, lock
 }
@@ -162,15 +170,15 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// advance moves the cell's slices to now; a clock that went back counts into
-// the newest.
+// advance moves the cell's slices to now; a clock that went back a little counts
+// into the newest, one that went back by more than a window starts again.
 func (t *meter) advance(c *cell, at int64) {
 	now := at / t.part
 	step := now - c.part
-	if step <= 0 {
+	if step <= 0 && step >= -slices {
 		return
 	}
-	if step > slices {
+	if step > slices || step < 0 {
 		c.counts = [slices + 1]uint32{}
 	} else {
 		copy(c.counts[step:], c.counts[:slices+1-step])
@@ -202,12 +210,14 @@ func (m *Meters) Add(i int, key uint64, n int64, at time.Time) int64 {
 	defer lock.Unlock()
 	c := &t.cells[at0]
 	t.advance(c, ns)
-	c.counts[0] = uint32(min(int64(c.counts[0])+n, math.MaxUint32))
+	c.counts[0] = uint32(max(min(int64(c.counts[0])+min(n, math.MaxUint32), math.MaxUint32), 0))
 	return t.sum(c, ns)
 }
 
-// AddDistinct notes item for key and returns the number of different items, of
-// the last half to whole window. The error is about a tenth above forty.
+// AddDistinct notes item for key and returns the number of different items. Up
+// to 32 it is exact, with an age that is known to a 64th of the window; above it
+// is an estimate over the last half to whole window, about an eighth off, and
+// never below 32.
 func (m *Meters) AddDistinct(i int, key, item uint64, at time.Time) int64 {
 	list := *m.list.Load()
 	if i < 0 || i >= len(list) || list[i].items == nil {
@@ -219,13 +229,65 @@ func (m *Meters) AddDistinct(i int, key, item uint64, at time.Time) int64 {
 	t.cells[at0].part = ns / t.part
 	r := &t.items[at0]
 	r.rotate(ns, t)
-	h := mix(item)
+	h := mix(item ^ t.seed)
 	b := h % buckets
 	r.half[0][b] = max(r.half[0][b], uint8(bits.LeadingZeros64(h|buckets-1))+1)
-	return r.estimate()
+	tick := t.tick(ns)
+	r.note(uint32(h>>32)^uint32(h), tick)
+	return r.value(tick)
 }
 
-func (r *registers) rotate(ns int64, t *meter) {
+// tick is the time in parts of the window, never 0.
+func (t *meter) tick(ns int64) uint32 {
+	return max(uint32(ns/max(int64(t.spec.Window)/ticks, 1)), 1)
+}
+
+// note puts an item among the exact ones, in the place of the oldest.
+func (r *different) note(item, tick uint32) {
+	oldest := 0
+	for i := range r.item {
+		if r.seen[i] != 0 && r.item[i] == item {
+			r.seen[i] = tick
+			return
+		}
+		if old(r.seen[i], tick) > old(r.seen[oldest], tick) {
+			oldest = i
+		}
+	}
+	if old(r.seen[oldest], tick) < ticks {
+		r.spill = tick
+	}
+	r.item[oldest], r.seen[oldest] = item, tick
+}
+
+// old is the age in ticks; what was never seen is the oldest, and what a clock
+// that went back has not seen yet is new.
+func old(seen, tick uint32) uint32 {
+	switch age := tick - seen; {
+	case seen == 0:
+		return math.MaxUint32
+	case age > math.MaxInt32:
+		return 0
+	default:
+		return age
+	}
+}
+
+// value is the number of different items of the window.
+func (r *different) value(tick uint32) int64 {
+	n := int64(0)
+	for _, seen := range r.seen {
+		if old(seen, tick) < ticks {
+			n++
+		}
+	}
+	if old(r.spill, tick) < ticks {
+		return max(r.estimate(), exact, n)
+	}
+	return n
+}
+
+func (r *different) rotate(ns int64, t *meter) {
 	turn := ns / max(int64(t.spec.Window)/2, 1)
 	switch turn - r.turn {
 	case 0:
@@ -238,11 +300,11 @@ func (r *registers) rotate(ns int64, t *meter) {
 }
 
 // estimate is HyperLogLog's with linear counting for small numbers.
-func (r *registers) estimate() int64 {
+func (r *different) estimate() int64 {
 	sum, zero := 0.0, 0
 	for i := range buckets {
 		v := max(r.half[0][i], r.half[1][i])
-		sum += math.Ldexp(1, -int(v))
+		sum += math.Float64frombits((1023 - uint64(v)) << 52) // 2 to the minus v
 		if v == 0 {
 			zero++
 		}
@@ -268,7 +330,7 @@ func (m *Meters) Value(i int, key uint64, at time.Time) int64 {
 	}
 	if t.items != nil {
 		t.items[at0].rotate(ns, t)
-		return t.items[at0].estimate()
+		return t.items[at0].value(t.tick(ns))
 	}
 	c := &t.cells[at0]
 	t.advance(c, ns)
@@ -290,6 +352,9 @@ func (m *Meters) Run(ctx context.Context) error {
 	}
 }
 
+// chunk is how many keys of a durable meter are written at once.
+const chunk = 4096
+
 func (m *Meters) snapshot(ctx context.Context) {
 	if m.o.Store == nil {
 		return
@@ -298,37 +363,78 @@ func (m *Meters) snapshot(ctx context.Context) {
 		if !t.spec.Durable || t.items != nil {
 			continue
 		}
-		var out []byte
-		for i := range t.cells {
-			lock := &t.locks[i/ways%shards]
-			lock.Lock()
-			c := t.cells[i]
-			lock.Unlock()
-			if !c.used {
-				continue
-			}
-			out = binary.LittleEndian.AppendUint64(out, c.key)
-			out = binary.LittleEndian.AppendUint64(out, uint64(c.part))
-			for _, n := range c.counts {
-				out = binary.LittleEndian.AppendUint32(out, n)
-			}
-		}
-		if err := m.o.Store.Put(ctx, t.name(), out, t.spec.Window+time.Hour); err != nil {
+		if err := t.save(ctx, m.o.Store); err != nil {
 			m.o.Log.Warn("a durable meter was not written", "meter", t.spec.Name, "error", err)
 		}
 	}
 }
 
-func (t *meter) name() []byte { return fmt.Appendf(nil, "m/%s/%x", t.spec.Name, t.spec.Hash) }
+// save writes the cells in use in chunks, and takes away those that an earlier
+// and larger snapshot left.
+func (t *meter) save(ctx context.Context, s guard.Store) error {
+	var out []byte
+	n, in := 0, 0
+	put := func() error {
+		err := s.Put(ctx, t.name(n), out, t.spec.Window+time.Hour)
+		out, n, in = out[:0:0], n+1, 0
+		return err
+	}
+	for i := range t.cells {
+		lock := &t.locks[i/ways%shards]
+		lock.Lock()
+		c := t.cells[i]
+		lock.Unlock()
+		if !c.used {
+			continue
+		}
+		out = binary.LittleEndian.AppendUint64(out, c.key)
+		out = binary.LittleEndian.AppendUint64(out, uint64(c.part))
+		for _, n := range c.counts {
+			out = binary.LittleEndian.AppendUint32(out, n)
+		}
+		if in++; in == chunk {
+			if err := put(); err != nil {
+				return err
+			}
+		}
+	}
+	if in > 0 {
+		if err := put(); err != nil {
+			return err
+		}
+	}
+	for ; n*chunk < len(t.cells)+chunk; n++ {
+		if _, err := s.Get(ctx, t.name(n)); err != nil {
+			return nil // there is none
+		}
+		if err := s.Delete(ctx, t.name(n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *meter) name(chunk int) []byte {
+	return fmt.Appendf(nil, "m/%s/%016x/%04x", t.spec.Name, t.spec.Hash, chunk)
+}
 
 func (m *Meters) restore(t *meter) {
 	if m.o.Store == nil || !t.spec.Durable || t.items != nil {
 		return
 	}
-	text, err := m.o.Store.Get(context.Background(), t.name())
-	if err != nil {
-		return // not there yet
+	for n := 0; n*chunk < len(t.cells)+chunk; n++ {
+		text, err := m.o.Store.Get(context.Background(), t.name(n))
+		if err != nil {
+			if !errors.Is(err, guard.ErrNotFound) {
+				m.o.Log.Warn("a durable meter begins empty", "meter", t.spec.Name, "error", err)
+			}
+			return
+		}
+		t.read(text)
 	}
+}
+
+func (t *meter) read(text []byte) {
 	const one = 16 + 4*(slices+1)
 	for ; len(text) >= one; text = text[one:] {
 		part := int64(binary.LittleEndian.Uint64(text[8:]))
