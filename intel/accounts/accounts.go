@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"ringfence/guard"
 )
@@ -47,6 +48,9 @@ type name struct{ realm, user string }
 func Open(ctx context.Context, s guard.Store, o Options) (*Book, error) {
 	if o.Max <= 0 {
 		o.Max = 1_000_000
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	b := &Book{store: s, o: o}
 	all := map[name]*guard.Account{}
@@ -84,6 +88,7 @@ func (b *Book) Add(ctx context.Context, a guard.Account) error {
 			return nil, ErrExists
 		}
 		a.Created = b.o.Now()
+		a.HA1, a.Allowed = maps.Clone(a.HA1), slices.Clone(a.Allowed)
 		return &a, nil
 	})
 }
@@ -95,7 +100,7 @@ func (b *Book) Passwd(ctx context.Context, realm, user string, ha1 map[string]st
 			return nil, ErrNone
 		}
 		a := *old
-		a.HA1 = ha1
+		a.HA1 = maps.Clone(ha1)
 		return &a, nil
 	})
 }
@@ -112,7 +117,7 @@ func (b *Book) Remove(ctx context.Context, realm, user string) error {
 
 // change writes one account to disk and then into a new snapshot.
 func (b *Book) change(ctx context.Context, realm, user string, f func(*guard.Account) (*guard.Account, error)) error {
-	if user == "" || realm == "" || strings.ContainsAny(user+realm, "\x00/\r\n\" ") {
+	if user == "" || realm == "" || strings.ContainsAny(user+realm, "/\" ") || strings.ContainsFunc(user+realm, unicode.IsControl) {
 		return fmt.Errorf("account %q@%q: a name needs a user and a realm without blanks, quotes and slashes", user, realm)
 	}
 	b.mu.Lock()

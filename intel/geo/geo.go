@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,18 +32,26 @@ type Options struct {
 type DB struct {
 	o     Options
 	files []*file
+	seed  maphash.Seed
 	cache []atomic.Pointer[answer] // by a hash of the address
+	loads atomic.Uint64            // answers from before the last one are not used
+	mu    sync.Mutex               // one Reload at a time
 }
 
 type file struct {
 	path   string
-	asn    bool
-	read   atomic.Pointer[geoip2.Reader]
+	read   atomic.Pointer[reader]
 	change time.Time
 	size   int64
 }
 
+type reader struct {
+	*geoip2.Reader
+	asn bool
+}
+
 type answer struct {
+	loads   uint64
 	addr    netip.Addr
 	country string
 	asn     uint32
@@ -60,7 +70,7 @@ func Open(o Options) (*DB, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &DB{o: o, cache: make([]atomic.Pointer[answer], n)}
+	d := &DB{o: o, seed: maphash.MakeSeed(), cache: make([]atomic.Pointer[answer], n)}
 	for _, p := range o.Paths {
 		f := &file{path: p}
 		if err := f.load(); err != nil {
@@ -85,11 +95,11 @@ func (f *file) load() error {
 		return fmt.Errorf("geo database %s is not a MaxMind database: %w; download it again", f.path, err)
 	}
 	kind := r.Metadata().DatabaseType
-	f.asn = strings.Contains(kind, "ASN")
-	if !f.asn && !strings.Contains(kind, "Country") && !strings.Contains(kind, "City") && !strings.Contains(kind, "Enterprise") {
+	asn := strings.Contains(kind, "ASN")
+	if !asn && !strings.Contains(kind, "Country") && !strings.Contains(kind, "City") && !strings.Contains(kind, "Enterprise") {
 		return fmt.Errorf("geo database %s is a %s database; want Country, City or ASN", f.path, kind)
 	}
-	f.read.Store(r)
+	f.read.Store(&reader{r, asn})
 	f.change, f.size = info.ModTime(), info.Size()
 	return nil
 }
@@ -114,19 +124,15 @@ func (d *DB) ASN(a netip.Addr) (uint32, error) {
 
 func (d *DB) look(a netip.Addr) *answer {
 	a = a.Unmap().WithZone("")
-	b := a.As16()
-	h := uint64(14695981039346656037)
-	for _, c := range b {
-		h = (h ^ uint64(c)) * 1099511628211
-	}
-	slot := &d.cache[h&uint64(len(d.cache)-1)]
-	if x := slot.Load(); x != nil && x.addr == a {
+	loads := d.loads.Load()
+	slot := &d.cache[maphash.Comparable(d.seed, a)&uint64(len(d.cache)-1)]
+	if x := slot.Load(); x != nil && x.addr == a && x.loads == loads {
 		return x
 	}
-	x := &answer{addr: a}
+	x := &answer{loads: loads, addr: a}
 	for _, f := range d.files {
 		r := f.read.Load()
-		if f.asn {
+		if r.asn {
 			if n, err := r.ASN(a); err == nil {
 				x.asn = uint32(n.AutonomousSystemNumber)
 			}
@@ -160,6 +166,8 @@ func (d *DB) Run(ctx context.Context) error {
 
 // Reload loads the databases whose files changed.
 func (d *DB) Reload() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var errs []error
 	for _, f := range d.files {
 		info, err := os.Stat(f.path)
@@ -170,10 +178,8 @@ func (d *DB) Reload() error {
 			errs = append(errs, err)
 			continue
 		}
+		d.loads.Add(1)
 		d.o.Log.Info("geo database loaded", "file", f.path)
-	}
-	for i := range d.cache {
-		d.cache[i].Store(nil)
 	}
 	return errors.Join(errs...)
 }

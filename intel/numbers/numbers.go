@@ -4,6 +4,7 @@
 package numbers
 
 import (
+	"hash/maphash"
 	"strings"
 	"sync/atomic"
 
@@ -33,6 +34,7 @@ type Options struct {
 
 // A Plan answers for numbers. It is safe for concurrent use.
 type Plan struct {
+	seed  maphash.Seed
 	cache []atomic.Pointer[known]
 }
 
@@ -48,7 +50,7 @@ func New(o Options) *Plan {
 	for n < o.Cache || o.Cache <= 0 && n < 16384 {
 		n *= 2
 	}
-	return &Plan{cache: make([]atomic.Pointer[known], n)}
+	return &Plan{seed: maphash.MakeSeed(), cache: make([]atomic.Pointer[known], n)}
 }
 
 // Lookup says what is known of a number in E.164 with its plus sign; false if
@@ -58,14 +60,12 @@ func (p *Plan) Lookup(e164 string) (guard.Number, bool) {
 	if !plus || len(digits) < 2 || len(digits) > 15 {
 		return guard.Number{}, false
 	}
-	h := uint64(14695981039346656037)
 	for i := range len(digits) {
 		if digits[i] < '0' || digits[i] > '9' {
 			return guard.Number{}, false
 		}
-		h = (h ^ uint64(digits[i])) * 1099511628211
 	}
-	slot := &p.cache[h&uint64(len(p.cache)-1)]
+	slot := &p.cache[maphash.String(p.seed, digits)&uint64(len(p.cache)-1)]
 	if k := slot.Load(); k != nil && k.e164 == e164 {
 		return k.number, k.ok
 	}
