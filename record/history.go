@@ -111,6 +111,10 @@ func (r *Recorder) Search(ctx context.Context, q Query) iter.Seq2[Entry, error] 
 	if q.Limit <= 0 {
 		q.Limit = 100
 	}
+	if a, err := netip.ParseAddr(q.Source); err == nil {
+		q.Source = a.Unmap().String()
+	}
+	q.CallID, q.Account = cut(q.CallID, longest), cut(q.Account, longest)
 	prefix := []byte(entries)
 	switch {
 	case q.CallID != "":
@@ -123,10 +127,14 @@ func (r *Recorder) Search(ctx context.Context, q Query) iter.Seq2[Entry, error] 
 		prefix = pointer('r', q.Rule)
 	}
 	return func(yield func(Entry, error) bool) {
-		found := 0
+		found, looks := 0, 0
 		for item, err := range r.o.Store.Scan(ctx, prefix, true) {
 			if err != nil {
 				yield(Entry{}, err)
+				return
+			}
+			if looks++; looks > r.o.Looks {
+				yield(Entry{}, fmt.Errorf("history: %d entries were looked at: ask for less", r.o.Looks))
 				return
 			}
 			stamp := item.Key[len(prefix):]

@@ -1,19 +1,21 @@
 package record
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
+	"net/netip"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // A Line writes one entry as a log line.
 type Line func(e *Entry, mask bool) error
 
-// JSONLines writes ECS documents, one a line: what an attacker wrote is escaped
-// by JSON itself.
+// JSONLines writes ECS documents, one a line, in which what an attacker wrote is
+// escaped.
 func JSONLines(w io.Writer, version string) Line {
 	var mu sync.Mutex
 	return func(e *Entry, mask bool) error {
@@ -23,9 +25,31 @@ func JSONLines(w io.Writer, version string) Line {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		_, err = w.Write(append(text, '\n'))
+		_, err = w.Write(append(visible(text), '\n'))
 		return err
 	}
+}
+
+// visible escapes what JSON lets through and a terminal acts on: DEL, the C1
+// controls (U+009B begins an ANSI sequence) and the marks that turn the
+// direction of writing.
+func visible(text []byte) []byte {
+	if !bytes.ContainsFunc(text, hidden) {
+		return text
+	}
+	var out []byte
+	for _, c := range string(text) {
+		if hidden(c) {
+			out = fmt.Appendf(out, "\\u%04x", c)
+		} else {
+			out = utf8.AppendRune(out, c)
+		}
+	}
+	return out
+}
+
+func hidden(c rune) bool {
+	return c >= 0x7f && c <= 0x9f || c >= 0x200e && c <= 0x200f || c >= 0x202a && c <= 0x202e || c >= 0x2066 && c <= 0x2069
 }
 
 // document is an entry under the names of the Elastic Common Schema and of
@@ -68,8 +92,8 @@ func document(e *Entry, version string, mask bool) map[string]any {
 			d[k] = v
 		}
 	}
-	if _, port, ok := strings.Cut(strings.TrimPrefix(e.Source, host(e.Source)), ":"); ok {
-		put("source.port", strings.TrimPrefix(port, "]:"))
+	if ap, err := netip.ParseAddrPort(e.Source); err == nil {
+		d["source.port"] = ap.Port()
 	}
 	put("source.geo.country_iso_code", e.country)
 	put("user.name", hide(e.Account))

@@ -25,6 +25,7 @@ type Options struct {
 	Queue   int           // decisions that wait to be written; default 16,384
 	Sample  int           // one of so many passing messages that nobody asks for is kept; default 100
 	Flood   int           // history entries of one rule and source in a minute, then one of a hundred; default 20
+	Looks   int           // entries that one search looks at; default 1,000,000
 	Passes  bool          // a log line for passing messages too
 	Mask    bool          // hide the middle digits of numbers in log lines
 	Lines   Line          // nil: no log lines
@@ -81,6 +82,8 @@ type Recorder struct {
 	groups  groups
 	metrics metrics
 	seq     atomic.Uint32
+	said    time.Time // when last that history was not written; of Run alone
+	unkept  int       // entries since
 }
 
 // New makes a recorder. It starts nothing.
@@ -96,6 +99,9 @@ func New(o Options) *Recorder {
 	}
 	if o.Flood <= 0 {
 		o.Flood = 20
+	}
+	if o.Looks <= 0 {
+		o.Looks = 1_000_000
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -181,9 +187,9 @@ func entryOf(d *guard.Decision) *Entry {
 			e.Method = strings.Clone(x.Text(x.MethodText))
 		}
 		e.Status = x.Status
-		e.From = x.Text(x.From.URI.User) + "@" + x.Text(x.From.URI.Host)
-		e.To = x.Text(x.To.URI.User) + "@" + x.Text(x.To.URI.Host)
-		e.CallID = strings.Clone(x.Text(x.CallID))
+		e.From = cut(x.Text(x.From.URI.User)+"@"+x.Text(x.From.URI.Host), longest)
+		e.To = cut(x.Text(x.To.URI.User)+"@"+x.Text(x.To.URI.Host), longest)
+		e.CallID = cut(x.Text(x.CallID), longest)
 		e.Agent = cut(x.Text(x.Value(index.UserAgentName)), 64)
 	} else if c := m.Call; c != nil {
 		e.Method, e.From, e.To, e.CallID = "BYE", c.From, c.To, c.ID
@@ -204,7 +210,7 @@ func entryOf(d *guard.Decision) *Entry {
 			if match.Facts == nil {
 				match.Facts = map[string]string{}
 			}
-			match.Facts[a.Fact] = strings.Clone(a.Value)
+			match.Facts[a.Fact] = cut(a.Value, longest)
 		}
 		e.Matches = append(e.Matches, match)
 	}
@@ -217,6 +223,9 @@ func entryOf(d *guard.Decision) *Entry {
 	}
 	return e
 }
+
+// longest is how much of one thing that a message said is kept.
+const longest = 256
 
 func cut(s string, n int) string {
 	if len(s) > n {
@@ -281,6 +290,10 @@ func (r *Recorder) write(ctx context.Context, batch []*Entry) {
 	}
 	if err := r.keep(ctx, batch); err != nil {
 		r.dropped.Add(uint64(len(batch)))
-		r.o.Log.Warn("history was not written", "entries", len(batch), "error", fmt.Errorf("record: %w", err))
+		r.unkept += len(batch)
+		if at := batch[len(batch)-1].At; at.Sub(r.said).Abs() >= time.Minute { // a full disk is said once a minute
+			r.o.Log.Warn("history was not written", "entries", r.unkept, "error", fmt.Errorf("record: %w", err))
+			r.said, r.unkept = at, 0
+		}
 	}
 }

@@ -7,9 +7,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -72,6 +74,10 @@ func (w *Webhook) post(ctx context.Context, client *http.Client, body []byte) (a
 	}
 	answer, err := client.Do(r)
 	if err != nil {
+		var in *url.Error
+		if errors.As(err, &in) {
+			err = in.Err // without the address: it may be the secret
+		}
 		return true, fmt.Errorf("webhook: %w", err)
 	}
 	defer answer.Body.Close()
