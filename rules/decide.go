@@ -36,7 +36,7 @@ func (s *Set) Decide(ctx context.Context, stage guard.Stage, f *guard.Facts, d *
 	}
 	m := s.pool.Get().(*memory)
 	m.start(ctx, f)
-	method := index.MethodOther
+	method := index.Invite // a call that ended has no message; it was an INVITE
 	if x := f.Message().Index; x != nil {
 		method = x.Method
 	}
