@@ -94,6 +94,7 @@ type Reply struct {
 // A Call is what is known of a call when it ends.
 type Call struct {
 	ID              string // Call-ID
+	Account         string // of the caller, "user@realm", "" if it was not authenticated
 	From, To        string // user@host
 	Dialed          string // user part of the first Request-URI
 	Start, End      time.Time

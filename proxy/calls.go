@@ -12,12 +12,6 @@ import (
 // endings is how many calls may wait for stage end; more are counted and lost.
 const endings = 8192
 
-// An ending is a call that is over and not yet judged.
-type ending struct {
-	call    guard.Call
-	account string
-}
-
 // leg is how a side of a call is reached. For a datagram the address is enough.
 func (p *Proxy) leg(f wire.Flow) dialog.Leg {
 	l := dialog.Leg{Address: f.Remote, Transport: f.Transport}
@@ -40,7 +34,7 @@ func (p *Proxy) began(w *worker, f wire.Flow) {
 		}
 	case m.Method == index.Bye:
 		if call, ok := p.calls.Hangup(&w.msg); ok {
-			p.end(call, "")
+			p.end(call)
 		}
 	case m.InDialog():
 		p.calls.Note(&w.msg)
@@ -48,20 +42,20 @@ func (p *Proxy) began(w *worker, f wire.Flow) {
 }
 
 // failedCall notes an INVITE that was refused; m is its refusal or itself.
-func (p *Proxy) failedCall(w *worker, c *reqContext, m *index.Message, status int, by string) {
+func (p *Proxy) failedCall(m *index.Message, status int, by string) {
 	if call, ok := p.calls.Fail(m.Bytes(m.CallID), m.Bytes(m.From.Tag), status, by, p.now()); ok {
-		p.end(call, c.Data.account)
+		p.end(call)
 	}
 }
 
 // ranOut is told of calls that ended by running out of time.
-func (p *Proxy) ranOut(call *guard.Call) { p.end(*call, "") }
+func (p *Proxy) ranOut(call *guard.Call) { p.end(*call) }
 
 // end queues a call for stage end. It is called with locks held, so it neither
 // waits nor judges.
-func (p *Proxy) end(call guard.Call, account string) {
+func (p *Proxy) end(call guard.Call) {
 	select {
-	case p.ends <- ending{call, account}:
+	case p.ends <- call:
 	default:
 		p.metrics.drop(endLost)
 	}
@@ -73,13 +67,8 @@ func (p *Proxy) judgeEnds(ctx context.Context) error {
 	uncut := context.WithoutCancel(ctx)
 	for {
 		select {
-		case e := <-p.ends:
-			if e.account == "" {
-				if known, ok := p.calls.Find(e.call.ID); ok {
-					e.account = known.Account
-				}
-			}
-			m := guard.Message{At: e.call.End, Src: e.call.Source, Dst: e.call.Towards, Account: e.account, Call: &e.call}
+		case call := <-p.ends:
+			m := guard.Message{At: call.End, Src: call.Source, Dst: call.Towards, Account: call.Account, Call: &call}
 			p.o.Engine.End(uncut, &m, &d)
 		case <-ctx.Done():
 			return nil
@@ -142,7 +131,7 @@ func (p *Proxy) EndCall(callID, reason string) bool {
 		p.bye(&call, &call.Caller, &call.Callees[0], reason)
 	}
 	if over, ok := p.calls.End(callID, "ringfence", p.now()); ok {
-		p.end(over, call.Account)
+		p.end(over)
 	}
 	return true
 }

@@ -362,7 +362,7 @@ func (p *Proxy) finish(w *worker, c *reqContext, status int, lines []byte) {
 		p.metrics.response(status)
 	}
 	if x.method == index.Invite && x.initial {
-		p.failedCall(w, c, m, status, "ringfence")
+		p.failedCall(m, status, "ringfence")
 	}
 	c.Discard(&x.best)
 }

@@ -174,7 +174,7 @@ func (p *Proxy) settle(w *worker, c *reqContext, m *index.Message, at time.Time)
 	}
 	status := m.Status
 	if x.method == index.Invite && x.initial {
-		p.failedCall(w, c, m, status, "callee")
+		p.failedCall(m, status, "callee")
 	}
 	if p.passThrough(w, c, m, at) {
 		p.done(c)

@@ -18,6 +18,7 @@ import (
 
 	"ringfence/guard"
 	"ringfence/proxy/dialog"
+	"ringfence/proxy/index"
 	"ringfence/proxy/location"
 	"ringfence/proxy/route"
 	"ringfence/proxy/transaction"
@@ -46,7 +47,7 @@ type Proxy struct {
 	seed       maphash.Seed
 	registrar  registrar
 	interfaces map[netip.Addr]bool
-	ends       chan ending
+	ends       chan guard.Call
 	lookups    chan lookup
 	names      lookedUp
 	metrics    *metrics
@@ -79,7 +80,7 @@ func New(c Config, o Options) (*Proxy, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	p := &Proxy{c: c, o: o, log: o.Log, now: o.Now, wire: o.Wire, seed: maphash.MakeSeed(), interfaces: ownAddresses(), ends: make(chan ending, endings), lookups: make(chan lookup, lookupQueue)}
+	p := &Proxy{c: c, o: o, log: o.Log, now: o.Now, wire: o.Wire, seed: maphash.MakeSeed(), interfaces: ownAddresses(), ends: make(chan guard.Call, endings), lookups: make(chan lookup, lookupQueue)}
 	p.keys()
 	if err := p.bind(); err != nil {
 		return nil, err
@@ -143,6 +144,7 @@ func (p *Proxy) rooms(ctx context.Context) (err error) {
 	}
 	d := p.o.Calls
 	d.Now, d.Log, d.Store, d.Ended = p.now, p.log, p.o.Store, p.ranOut
+	d.Own = func(x *index.Message, a *index.Address) bool { return p.ours(x, a.URI.Host, a.URI.Port) }
 	if p.calls, err = dialog.New(ctx, d); err != nil {
 		return fmt.Errorf("calls: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 type runFlags struct {
 	config, realm, geo, filter, metrics, advertise, iface string
 	listen, nextHops, accounts, rules                     []string
+	cpuProfile                                            string
 	checkOnly                                             bool
 }
 
@@ -31,6 +32,7 @@ func (f *runFlags) register(s *pflag.FlagSet) {
 	s.StringVar(&f.metrics, "metrics", "", "ADDRESS of the metrics page, or off (default 127.0.0.1:9464)")
 	s.StringVar(&f.advertise, "advertise", "", "address that others see, behind 1:1 NAT")
 	s.StringVar(&f.iface, "interface", "", "interface for the kernel filter (default: the ones that own the listen addresses)")
+	s.StringVar(&f.cpuProfile, "cpu-profile", "", "FILE to write a CPU profile to when the daemon ends, for `go tool pprof`")
 	s.BoolVar(&f.checkOnly, "check", false, "check the configuration and the rules, start nothing")
 }
 

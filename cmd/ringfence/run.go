@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 
@@ -76,6 +77,17 @@ func run(ctx context.Context, w io.Writer, g *globals, f *runFlags) error {
 			}
 		}
 	}()
+	if f.cpuProfile != "" {
+		profile, err := os.Create(f.cpuProfile)
+		if err == nil {
+			err = pprof.StartCPUProfile(profile)
+		}
+		if err != nil {
+			return errors.Join(fmt.Errorf("CPU profile: %w", err), d.close())
+		}
+		defer profile.Close()
+		defer pprof.StopCPUProfile()
+	}
 	notify("READY=1")
 	err = d.Run(ctx)
 	cancel()

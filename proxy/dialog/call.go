@@ -150,7 +150,7 @@ func (c *call) copy() Call {
 // record is the call as stage end is told of it.
 func (c *call) record(by string, at time.Time) guard.Call {
 	out := guard.Call{
-		ID: c.id, From: c.from, To: c.to, Dialed: c.dialed, Start: instant(c.start), End: at,
+		ID: c.id, Account: c.account, From: c.from, To: c.to, Dialed: c.dialed, Start: instant(c.start), End: at,
 		Answered: instant(c.answered), Status: c.status, EndedBy: by, FromTag: c.caller.tag, Towards: c.towards,
 	}
 	if len(c.caller.legs) > 0 {
