@@ -24,6 +24,7 @@ type Options struct {
 	Keep    time.Duration // of history; default 30 days
 	Queue   int           // decisions that wait to be written; default 16,384
 	Sample  int           // one of so many passing messages that nobody asks for is kept; default 100
+	Pace    int           // passing calls and registrations kept in a second, then one of Sample; default 100
 	Flood   int           // history entries of one rule and source in a minute, then one of a hundred; default 20
 	Looks   int           // entries that one search looks at; default 1,000,000
 	Passes  bool          // a log line for passing messages too
@@ -78,6 +79,7 @@ type Recorder struct {
 	alerts  chan guard.Alert
 	dropped atomic.Uint64
 	seen    atomic.Uint64 // passing messages, for sampling
+	pace    pace
 	flood   flood
 	groups  groups
 	metrics metrics
@@ -96,6 +98,9 @@ func New(o Options) *Recorder {
 	}
 	if o.Sample <= 0 {
 		o.Sample = 100
+	}
+	if o.Pace <= 0 {
+		o.Pace = 100
 	}
 	if o.Flood <= 0 {
 		o.Flood = 20
@@ -146,7 +151,8 @@ func (r *Recorder) Alert(a guard.Alert) {
 
 // wanted is how many messages an entry of this one stands for; 0: it is not
 // kept. Refusals, calls, registrations and what was authenticated are kept,
-// the rest is sampled, and so is what one rule does to one source in a flood.
+// the rest is sampled, and so is what one rule does to one source in a flood
+// and what passes above Pace: a busy exchange would fill any disk.
 func (r *Recorder) wanted(d *guard.Decision) int {
 	m := d.Message
 	passing := d.Verdict.Action == guard.Pass || d.Verdict.Action == guard.Allow
@@ -155,7 +161,9 @@ func (r *Recorder) wanted(d *guard.Decision) int {
 			return 0
 		}
 		if x := m.Index; m.Call != nil || m.Account != "" || x != nil && (x.Method == index.Register || x.Method == index.Invite && !x.InDialog()) {
-			return 1
+			if r.pace.take(m.At, r.o.Pace) {
+				return 1
+			}
 		}
 		if r.seen.Add(1)%uint64(r.o.Sample) == 0 {
 			return r.o.Sample

@@ -151,7 +151,7 @@ func TestACallFromInviteToBye(t *testing.T) {
 	}
 	over, ok := tb.Hangup(bye)
 	wantOver := guard.Call{
-		ID: "1", From: "alice@example.com", To: "+4930123@example.com", Dialed: "+4930123",
+		ID: "1", Account: "alice@example", From: "alice@example.com", To: "+4930123@example.com", Dialed: "+4930123",
 		Start: start, Answered: start.Add(5 * time.Second), End: start.Add(65 * time.Second), Status: 200, EndedBy: "callee",
 		FromTag: "a", ToTag: "c", Source: phone, Towards: pbx,
 	}
