@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -73,17 +74,18 @@ func TestCorpus(t *testing.T) {
 			time.Sleep(20 * time.Millisecond) // a socket buffer is finite
 		}
 	}
-	for _, p := range payloads {
-		c, err := net.DialTimeout("tcp", address, 5*time.Second)
-		if err != nil {
-			t.Fatalf("the daemon accepts no connection any more: %v", err)
-		}
-		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-		_, _ = c.Write(p) // the daemon may close in the middle
-		_ = c.(*net.TCPConn).CloseWrite()
-		_, _ = io.Copy(io.Discard, c) // until the daemon closes too
-		c.Close()
+	var senders sync.WaitGroup
+	for first := range 8 {
+		senders.Go(func() {
+			for i := first; i < len(payloads); i += 8 {
+				if err := sendStream(address, payloads[i]); err != nil {
+					t.Errorf("the daemon accepts no connection any more: %v", err)
+					return
+				}
+			}
+		})
 	}
+	senders.Wait()
 	var status struct{ Messages map[string]uint64 }
 	d.table(&status, "status")
 	t.Logf("%d payloads over UDP and TCP: %v", len(payloads), status.Messages)
@@ -105,6 +107,21 @@ func TestCorpus(t *testing.T) {
 	if forwarded == 0 {
 		t.Error("no message of the corpus reached the PBX")
 	}
+}
+
+// sendStream sends one payload over a connection of its own, ends it, and takes
+// what comes back within a moment.
+func sendStream(address string, payload []byte) error {
+	c, err := net.DialTimeout("tcp", address, 5*time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, _ = c.Write(payload) // the daemon may close in the middle
+	_ = c.(*net.TCPConn).CloseWrite()
+	_ = c.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
+	_, _ = io.Copy(io.Discard, c)
+	return nil
 }
 
 // TestGarbage is for what no corpus has: every length of nothing in particular.
