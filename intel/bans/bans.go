@@ -51,7 +51,7 @@ func (b Ban) Live(now time.Time) bool { return b.Lifted.IsZero() && now.Before(b
 // Options says how much is remembered.
 type Options struct {
 	Max      int           // bans and limits, live and remembered; default 262,144
-	Queue    int           // changes that wait for the disk; default 8192
+	Queue    int           // limits that wait for the disk; default 8192
 	Remember time.Duration // how long a ban's count outlives it; default 24 h
 	Sweep    time.Duration // between looks for what is over; default 10 s
 	// Protected says why a prefix is never banned, "" if it may be.
@@ -72,12 +72,12 @@ type Book struct {
 	store   guard.Store
 	screens []Screen
 	o       Options
-	queue   chan key
-	lost    uint64 // guarded by mu
 
 	disk sync.Mutex   // one write at a time, so that the last one is the newest; before mu
-	mu   sync.Mutex   // guards all and the order of what the screens are told
+	mu   sync.Mutex   // guards what follows and the order of what the screens are told
 	all  map[key]*Ban // what it points at is never changed
+	lost uint64
+	dirty
 }
 
 // Open reads the bans back and puts the live ones into the screens.
@@ -100,8 +100,9 @@ func Open(ctx context.Context, s guard.Store, o Options, screens ...Screen) (*Bo
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	b := &Book{store: s, screens: screens, o: o, queue: make(chan key, o.Queue), all: map[key]*Ban{}}
+	b := &Book{store: s, screens: screens, o: o, all: map[key]*Ban{}, dirty: newDirty()}
 	now := o.Now()
+	full := false // of bans in force alone
 	for item, err := range s.Scan(ctx, []byte("b/"), false) {
 		if err != nil {
 			return nil, fmt.Errorf("bans: %w", err)
@@ -110,8 +111,10 @@ func Open(ctx context.Context, s guard.Store, o Options, screens ...Screen) (*Bo
 		if err := json.Unmarshal(item.Value, x); err != nil {
 			return nil, fmt.Errorf("bans: %q is damaged: %w", item.Key, err)
 		}
-		if len(b.all) >= o.Max {
-			break
+		if len(b.all) >= o.Max && (full || !x.Live(now) || !b.room(x, now)) {
+			full = full || x.Live(now) && !x.Limit
+			b.lost++
+			continue
 		}
 		b.all[key{x.Prefix, x.Port}] = x
 		if x.Live(now) {
@@ -228,12 +231,12 @@ func (b *Book) put(x *Ban, span time.Duration, escalate float64, most time.Durat
 	if old != nil && old.stands(x) {
 		return nil
 	}
-	if old == nil && len(b.all) >= b.o.Max && !b.room(x) {
+	if old == nil && len(b.all) >= b.o.Max && !b.room(x, x.At) {
 		b.lost++
 		return fmt.Errorf("the book of bans is full (%d): %s is not in it", b.o.Max, p)
 	}
 	b.all[k] = x
-	b.later(k)
+	b.later(k, x.Limit)
 	return b.screen(x)
 }
 
@@ -276,26 +279,17 @@ func longer(span time.Duration, factor float64, repeat int, most time.Duration) 
 	return time.Duration(min(float64(span)*math.Pow(factor, float64(repeat)), ceiling))
 }
 
-// later has Run write a ban; the caller holds mu.
-func (b *Book) later(k key) {
-	select {
-	case b.queue <- k:
-	default:
-		b.lost++
-	}
-}
-
 // room makes room for a ban: something that is over, else the limit that ends
 // first, of a few that are looked at. A limit takes no ban's place, nor that of
 // a limit that ends later. Only for a ban is the whole book looked through.
-func (b *Book) room(x *Ban) bool {
+func (b *Book) room(x *Ban, now time.Time) bool {
 	var out *Ban
 	looked := 0
 	for _, old := range b.all {
 		if looked++; looked > 64 && (x.Limit || out != nil) {
 			break
 		}
-		if !old.Live(x.At) {
+		if !old.Live(now) {
 			out = old
 			break
 		}
@@ -308,7 +302,7 @@ func (b *Book) room(x *Ban) bool {
 	}
 	k := key{out.Prefix, out.Port}
 	delete(b.all, k)
-	b.later(k)
+	b.later(k, true) // one that stays on disk ends by itself
 	if err := b.unscreen(out); err != nil {
 		b.o.Log.Warn("ban", "error", err)
 	}
@@ -351,7 +345,11 @@ func (b *Book) Lift(ctx context.Context, p netip.Prefix, why string) ([]Ban, err
 	}
 	b.mu.Unlock()
 	for _, x := range lifted {
-		errs = append(errs, b.write(ctx, key{x.Prefix, x.Port}))
+		k := key{x.Prefix, x.Port}
+		if err := b.write(ctx, k); err != nil {
+			errs = append(errs, err)
+			b.again(k)
+		}
 	}
 	sort(lifted)
 	return lifted, errors.Join(errs...)
@@ -413,67 +411,4 @@ func (b *Book) Counts() (bans, limits int, lost uint64) {
 		}
 	}
 	return bans, limits, b.lost
-}
-
-// write puts one ban on disk as it is now.
-func (b *Book) write(ctx context.Context, k key) error {
-	b.disk.Lock()
-	defer b.disk.Unlock()
-	b.mu.Lock()
-	x := b.all[k]
-	b.mu.Unlock()
-	name := fmt.Appendf(nil, "b/%s/%d", k.prefix, k.port)
-	if x == nil {
-		return b.store.Delete(ctx, name)
-	}
-	text, err := json.Marshal(x)
-	if err != nil {
-		return fmt.Errorf("ban %s: %w", k.prefix, err)
-	}
-	if err := b.store.Put(ctx, name, text, max(time.Second, x.Until.Sub(b.o.Now()))+b.o.Remember); err != nil {
-		return fmt.Errorf("ban %s: %w", k.prefix, err)
-	}
-	return nil
-}
-
-// Run writes bans to disk and forgets what is over until ctx ends; then it
-// writes what is left.
-func (b *Book) Run(ctx context.Context) error {
-	t := time.NewTicker(b.o.Sweep)
-	defer t.Stop()
-	last := context.WithoutCancel(ctx)
-	for {
-		select {
-		case k := <-b.queue:
-			b.flush(last, k)
-		case <-t.C:
-			b.sweep()
-		case <-ctx.Done():
-			for {
-				select {
-				case k := <-b.queue:
-					b.flush(last, k)
-				default:
-					return nil
-				}
-			}
-		}
-	}
-}
-
-func (b *Book) flush(ctx context.Context, k key) {
-	if err := b.write(ctx, k); err != nil {
-		b.o.Log.Error("a ban is in force but not on disk", "error", err)
-	}
-}
-
-func (b *Book) sweep() {
-	now := b.o.Now()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for k, x := range b.all {
-		if now.After(x.Until.Add(b.o.Remember)) {
-			delete(b.all, k)
-		}
-	}
 }
