@@ -34,6 +34,7 @@ func execute(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var bad problems
+	var inRules *ruleProblems
 	switch {
 	case err == nil:
 		return 0
@@ -42,6 +43,10 @@ func execute(ctx context.Context, args []string) int {
 	case errors.As(err, &bad):
 		fmt.Fprintln(os.Stderr, bad)
 		fmt.Fprintln(os.Stderr, count(len(bad), "error"), "in the configuration. Nothing was started.")
+		return exitProblems
+	case errors.As(err, &inRules):
+		fmt.Fprintln(os.Stderr, inRules)
+		fmt.Fprintln(os.Stderr, "The rules do not load. Nothing was started.")
 		return exitProblems
 	default:
 		fmt.Fprintln(os.Stderr, "ringfence:", err)

@@ -46,7 +46,7 @@ func run(ctx context.Context, w io.Writer, g *globals, f *runFlags) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)
 	}
-	demo := *cfg.Location.Enabled && f.config == "" && len(accounts) == 0
+	demo := *cfg.Location.Enabled && f.config == "" && len(f.listen) == 0 && len(accounts) == 0
 	if demo {
 		if accounts, err = demoAccounts(cfg.Store.Dir); err != nil {
 			return err

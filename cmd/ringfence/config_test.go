@@ -1,0 +1,167 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ringfence/rules"
+)
+
+func TestConfigSaysEveryProblem(t *testing.T) {
+	text := `version: 1
+lisen: []
+listen:
+  - {transport: upd, address: 127.0.0.1:5060}
+next_hops:
+  - {address: 10.0.0.1:5060, weight: -1}
+register: pth
+store: {quota: 20GB}
+emergency: nobody
+`
+	_, err := parseConfig("ringfence.yaml", []byte(text))
+	var bad problems
+	if !errors.As(err, &bad) {
+		t.Fatalf("got %v", err)
+	}
+	got := bad.Error()
+	for _, want := range []string{
+		`ringfence.yaml:2:1: error: unknown field "lisen" (did you mean "listen"?)`,
+		`ringfence.yaml:4:17: error: "upd" is not one of udp, tcp, tls (did you mean "udp"?)`,
+		`ringfence.yaml:6:38: error: a weight cannot be negative`,
+		`ringfence.yaml:7:11: error: "pth" is not one of auto, path, contact (did you mean "path"?)`,
+		`"20GB" is no size`,
+		`ringfence.yaml:9:12: error: no next hop is in a pool called "nobody"`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("want %q in\n%s", want, got)
+		}
+	}
+}
+
+func TestConfigDefaultsAreLawful(t *testing.T) {
+	c := new(config)
+	c.fill(t.TempDir(), true)
+	for _, f := range c.check() {
+		t.Errorf("%s: %s", f.path, f.text)
+	}
+}
+
+func TestSizes(t *testing.T) {
+	for _, text := range []string{"1B", "3KiB", "500MiB", "20GiB", "2TiB"} {
+		n, err := parseSize(text)
+		if err != nil || size(n).String() != text {
+			t.Errorf("%s: %d, %v, %s", text, n, err, size(n))
+		}
+	}
+	for _, text := range []string{"", "-1GiB", "1.5GiB", "20GB", "9999999999TiB", "GiB"} {
+		if n, err := parseSize(text); err == nil {
+			t.Errorf("%q is read as %d", text, n)
+		}
+	}
+}
+
+func TestKeyringSurvivesAndIsPrivate(t *testing.T) {
+	dir := t.TempDir()
+	first, err := loadKeyring(dir, "nonce")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := loadKeyring(dir, "nonce")
+	if err != nil || again != first {
+		t.Errorf("the key changed: %v", err)
+	}
+	path := filepath.Join(dir, "keys", "nonce")
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadKeyring(dir, "nonce"); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("a key that others can read is taken: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("short"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadKeyring(dir, "nonce"); err == nil {
+		t.Error("a damaged key is taken")
+	}
+}
+
+func TestSelfMadeCertificateIsKept(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	clock := func() time.Time { return now }
+	first, err := newCertificate("", "", dir, []string{"127.0.0.1", "localhost"}, clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := newCertificate("", "", dir, []string{"127.0.0.1"}, clock)
+	if err != nil || string(second.loaded.Load().Certificate[0]) != string(first.loaded.Load().Certificate[0]) {
+		t.Errorf("the certificate changed: %v", err)
+	}
+	now = now.AddDate(1, 11, 15)
+	third, err := newCertificate("", "", dir, []string{"127.0.0.1"}, clock)
+	if err != nil || string(third.loaded.Load().Certificate[0]) == string(first.loaded.Load().Certificate[0]) {
+		t.Errorf("a certificate that runs out was not renewed: %v", err)
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	if got := printable("a\x1b[2Jb\r\n\u202ec"); got != "a.[2Jb...c" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestShadowedPackLoads(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "shadow.yaml")
+	g := &globals{format: "text"}
+	source, err := sourceArgs(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := source.fsys.Open(source.names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, _ := f.Stat()
+	text := make([]byte, info.Size())
+	if _, err := f.Read(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(inShadow(string(text), true)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := g.rulesCheck(&out, []string{path}); err != nil {
+		t.Errorf("%v\n%s", err, &out)
+	}
+	set, problems := mustEnvLoad(t, path)
+	for _, r := range set.Rules() {
+		if r.Mode.String() != "shadow" {
+			t.Errorf("rule %s is not in shadow (%v)", r.ID, problems)
+		}
+	}
+}
+
+func mustEnvLoad(t *testing.T, path string) (*rules.Set, []rules.Problem) {
+	t.Helper()
+	env, err := buildEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := ruleFiles([]string{path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, problems := rules.Load(source.fsys, source.names, env, rules.LoadOptions{Now: time.Now()})
+	if set == nil {
+		t.Fatal(problems)
+	}
+	return set, problems
+}
