@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,7 +25,7 @@ type Options struct {
 	Keep    time.Duration // of history; default 30 days
 	Queue   int           // decisions that wait to be written; default 16,384
 	Sample  int           // one of so many passing messages that nobody asks for is kept; default 100
-	Pace    int           // passing calls and registrations kept in a second, then one of Sample; default 100
+	Pace    int           // calls and registrations that pass, and as many refusals, kept in a second, then one of Sample; default 100
 	Flood   int           // history entries of one rule and source in a minute, then one of a hundred; default 20
 	Looks   int           // entries that one search looks at; default 1,000,000
 	Passes  bool          // a log line for passing messages too
@@ -78,8 +79,9 @@ type Recorder struct {
 	queue   chan *Entry
 	alerts  chan guard.Alert
 	dropped atomic.Uint64
-	seen    atomic.Uint64 // passing messages, for sampling
-	pace    pace
+	seen    atomic.Uint64 // messages that are sampled
+	passing pace
+	refused pace
 	flood   flood
 	groups  groups
 	metrics metrics
@@ -150,34 +152,48 @@ func (r *Recorder) Alert(a guard.Alert) {
 }
 
 // wanted is how many messages an entry of this one stands for; 0: it is not
-// kept. Refusals, calls, registrations and what was authenticated are kept,
-// the rest is sampled, and so is what one rule does to one source in a flood
-// and what passes above Pace: a busy exchange would fill any disk.
+// kept. Bans, refusals, calls, registrations and what rules in shadow matched
+// are kept, the rest is sampled; and so is what one rule does to one source in
+// a flood, and everything but bans above Pace: forged sources would fill any
+// disk with refusals.
 func (r *Recorder) wanted(d *guard.Decision) int {
 	m := d.Message
-	passing := d.Verdict.Action == guard.Pass || d.Verdict.Action == guard.Allow
-	if passing && len(d.Matches) == 0 {
-		if m.Reply != nil {
-			return 0
-		}
-		if x := m.Index; m.Call != nil || m.Account != "" || x != nil && (x.Method == index.Register || x.Method == index.Invite && !x.InDialog()) {
-			if r.pace.take(m.At, r.o.Pace) {
-				return 1
-			}
-		}
-		if r.seen.Add(1)%uint64(r.o.Sample) == 0 {
-			return r.o.Sample
-		}
-		return 0
-	}
-	if len(d.Bans) > 0 {
+	if slices.ContainsFunc(d.Bans, func(b guard.Ban) bool { return !b.Limit }) {
 		return 1
 	}
-	rule := d.Verdict.Rule
-	if rule == "" && len(d.Matches) > 0 {
-		rule = d.Matches[0].Rule
+	switch d.Verdict.Action {
+	case guard.Pass, guard.Allow, guard.Challenge:
+		if m.Reply != nil && len(d.Matches) == 0 {
+			return 0
+		}
+		if r.interesting(d) && r.passing.take(m.At, r.o.Pace) {
+			return 1
+		}
+		return r.sampled()
 	}
-	return r.flood.take(rule, m.Src.Addr(), m.At, r.o.Flood)
+	n := r.flood.take(d.Verdict.Rule, m.Src.Addr(), m.At, r.o.Flood)
+	if n > 0 && !r.refused.take(m.At, r.o.Pace) {
+		return r.sampled()
+	}
+	return n
+}
+
+// interesting tells whether somebody will ask for a message that was not
+// refused.
+func (r *Recorder) interesting(d *guard.Decision) bool {
+	m := d.Message
+	if len(d.Matches) > 0 || m.Call != nil || m.Account != "" {
+		return true
+	}
+	return m.Index != nil && (m.Index.Method == index.Register || m.Index.Method == index.Invite && !m.Index.InDialog())
+}
+
+// sampled is Sample for one of so many messages.
+func (r *Recorder) sampled() int {
+	if r.seen.Add(1)%uint64(r.o.Sample) == 0 {
+		return r.o.Sample
+	}
+	return 0
 }
 
 func entryOf(d *guard.Decision) *Entry {

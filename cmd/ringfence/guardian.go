@@ -83,7 +83,7 @@ func newGuardian(ctx context.Context, c *config, trials []trial, o guardianOptio
 	if err := os.MkdirAll(c.Store.Dir, 0o700); err != nil {
 		return g, fmt.Errorf("state directory: %w; give another with --state", err)
 	}
-	g.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	g.metrics.MustRegister(collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.MetricsGC)), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	g.store, err = store.Open(filepath.Join(c.Store.Dir, "store"), store.Options{Quota: int64(c.Store.Quota), Now: g.now, Log: g.log})
 	if err != nil {
 		return g, err
