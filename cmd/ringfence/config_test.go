@@ -44,7 +44,7 @@ emergency: nobody
 
 func TestConfigDefaultsAreLawful(t *testing.T) {
 	c := new(config)
-	c.fill(t.TempDir(), true)
+	c.fill(t.TempDir())
 	for _, f := range c.check() {
 		t.Errorf("%s: %s", f.path, f.text)
 	}

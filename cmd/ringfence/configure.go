@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,6 +70,6 @@ func (f *runFlags) load(g *globals) (*config, []trial, error) {
 		state = "var"
 	}
 	c.Store.Dir = state
-	c.fill(state, os.Geteuid() == 0)
+	c.fill(state)
 	return c, accounts, nil
 }

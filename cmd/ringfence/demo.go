@@ -60,7 +60,7 @@ func demo(ctx context.Context, w io.Writer) error {
 		c.Screen = screenConfig{Mode: "generic", Interfaces: []string{"lo"}, Pin: "none"}
 	}
 	c.Store.Dir = dir
-	c.fill(dir, os.Geteuid() == 0)
+	c.fill(dir)
 	stage := newDemoStage(w)
 	accounts := []trial{{"alice", "wonderland"}, {"bob", "builder"}, {"carol", "password1"}}
 	d, err := newGuardian(ctx, c, accounts, guardianOptions{Sinks: []guard.Sink{stage}, Out: io.Discard})

@@ -28,7 +28,7 @@ func (f *runFlags) register(s *pflag.FlagSet) {
 	s.StringVar(&f.realm, "realm", "", "realm of the accounts; with it or --account ringfence authenticates, else the PBX does")
 	s.StringVar(&f.geo, "geo", "", "MaxMind country database")
 	s.StringArrayVar(&f.rules, "rules", nil, "rule FILE instead of the built-in pack, may be repeated; or none")
-	s.StringVar(&f.filter, "filter", "", "kernel filter: off, auto, native or generic (default auto as root)")
+	s.StringVar(&f.filter, "filter", "", "kernel filter: off, auto, native or generic (default auto)")
 	s.StringVar(&f.metrics, "metrics", "", "ADDRESS of the metrics page, or off (default 127.0.0.1:9464)")
 	s.StringVar(&f.advertise, "advertise", "", "address that others see, behind 1:1 NAT")
 	s.StringVar(&f.iface, "interface", "", "interface for the kernel filter (default: the ones that own the listen addresses)")
@@ -141,7 +141,7 @@ func splitTransport(text string) (transport, address string, err error) {
 }
 
 // fill puts the defaults in, so that the effective configuration can be shown.
-func (c *config) fill(state string, root bool) {
+func (c *config) fill(state string) {
 	c.Version = 1
 	set := func(p *string, v string) {
 		if *p == "" {
@@ -191,12 +191,7 @@ func (c *config) fill(state string, root bool) {
 	if c.Store.Quota == 0 {
 		c.Store.Quota = 2 << 30
 	}
-	if c.Screen.Mode == "" {
-		c.Screen.Mode = "off"
-		if root {
-			c.Screen.Mode = "auto"
-		}
-	}
+	set(&c.Screen.Mode, "auto")
 	set(&c.Screen.Pin, "/sys/fs/bpf/ringfence")
 	number(&c.Screen.Bans, 262144)
 	number(&c.Screen.Rate, 100)

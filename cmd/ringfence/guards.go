@@ -26,6 +26,11 @@ type guardsConfig struct {
 // makeGuards makes the guards of this build. The authenticator comes back by
 // itself as well, since it is also the proxy's challenger.
 func makeGuards(c guardsConfig, h guard.Host, keys keyring, started time.Time) ([]*guard.Guard, *auth.Auth, error) {
+	// Without a realm the next hop authenticates, whatever accounts a store
+	// still holds from before.
+	if c.Auth.Realm == "" {
+		h.Accounts = nil
+	}
 	a, err := auth.New(auth.Options{
 		Config: c.Auth, Accounts: h.Accounts, Started: started,
 		Keys: auth.Keys{Current: keys.Current, Previous: keys.Previous},
