@@ -78,13 +78,22 @@ func (l *lab) in(host, program string, args ...string) *exec.Cmd {
 	return exec.Command("ip", append([]string{"netns", "exec", host, program}, args...)...)
 }
 
-// freePort finds a UDP port of loopback that nobody uses.
+// freePort finds a port of loopback that nobody uses, neither over UDP nor over
+// TCP.
 func freePort(t *testing.T) int {
 	t.Helper()
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 50 {
+		c, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		port := c.LocalAddr().(*net.UDPAddr).Port
+		if l, err := net.Listen("tcp", addr("127.0.0.1", port)); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).Port
+	t.Fatal("no port of loopback is free")
+	return 0
 }

@@ -57,7 +57,7 @@ func run(ctx context.Context, w io.Writer, g *globals, f *runFlags) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	d, err := newGuardian(ctx, cfg, accounts, guardianOptions{Out: w, Log: log})
 	if err != nil {
-		return startError(err)
+		return err
 	}
 	d.announce(os.Stderr, demo, accounts)
 	ctx, cancel := context.WithCancel(ctx)
@@ -92,19 +92,6 @@ func run(ctx context.Context, w io.Writer, g *globals, f *runFlags) error {
 	err = d.Run(ctx)
 	cancel()
 	<-reloads
-	return err
-}
-
-// startError adds what to do to the errors that newcomers meet.
-func startError(err error) error {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w\nanother program has that port: `ss -lnptu` shows which; stop it or listen elsewhere with --listen", err)
-	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("%w\nports below 1024 need root or CAP_NET_BIND_SERVICE", err)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("%w\nthis host does not have that address: `ip addr` shows the ones it has", err)
-	}
 	return err
 }
 
