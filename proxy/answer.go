@@ -208,8 +208,9 @@ func (p *Proxy) tag(w *worker, m *index.Message, f wire.Flow) []byte {
 	_, _ = h.Write(m.Bytes(m.CallID))
 	_ = h.WriteByte(0)
 	_, _ = h.Write(m.Bytes(m.From.Tag))
-	_ = h.WriteByte(0)
-	_, _ = h.Write(m.Bytes(m.Via.Branch))
+	// The CSeq and not the branch tells requests apart: an ACK that comes under
+	// another branch than its INVITE is still for us and not for the next hop.
+	_, _ = h.Write([]byte{0, byte(m.CSeq >> 24), byte(m.CSeq >> 16), byte(m.CSeq >> 8), byte(m.CSeq)})
 	a := f.Remote.Addr().As16()
 	_, _ = h.Write(a[:])
 	sum := h.Sum64() & (1<<52 - 1)
