@@ -23,6 +23,9 @@ type Store interface {
 	Get(ctx context.Context, key []byte) ([]byte, error) // ErrNotFound
 	Put(ctx context.Context, key, val []byte, ttl time.Duration) error
 	Delete(ctx context.Context, key []byte) error
+	// Batch puts many items, each until it expires, and deletes keys, at the cost
+	// of one write. What a crash keeps of it is a prefix.
+	Batch(ctx context.Context, put []Item, gone [][]byte) error
 	// Update reads, changes and writes one key in a transaction; old is nil if
 	// there is none; a nil result deletes.
 	Update(ctx context.Context, key []byte, f func(old []byte) (val []byte, ttl time.Duration, err error)) error

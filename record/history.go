@@ -22,11 +22,6 @@ const (
 	indexes = "i/"
 )
 
-// A batcher writes many items at once; intel/store is one.
-type batcher interface {
-	Batch(ctx context.Context, items []guard.Item, ttl time.Duration) error
-}
-
 func (r *Recorder) keep(ctx context.Context, batch []*Entry) error {
 	items := make([]guard.Item, 0, len(batch)*4)
 	for _, e := range batch {
@@ -34,22 +29,15 @@ func (r *Recorder) keep(ctx context.Context, batch []*Entry) error {
 		if err != nil {
 			return fmt.Errorf("history: %w", err)
 		}
+		expires := e.At.Add(r.o.Keep)
 		stamp := binary.BigEndian.AppendUint64(nil, uint64(e.At.UnixNano()))
 		stamp = binary.BigEndian.AppendUint32(stamp, r.seq.Add(1))
-		items = append(items, guard.Item{Key: append([]byte(entries), stamp...), Value: text})
+		items = append(items, guard.Item{Key: append([]byte(entries), stamp...), Value: text, Expires: expires})
 		for _, k := range pointers(e) {
-			items = append(items, guard.Item{Key: append(k, stamp...)})
+			items = append(items, guard.Item{Key: append(k, stamp...), Expires: expires})
 		}
 	}
-	if b, ok := r.o.Store.(batcher); ok {
-		return b.Batch(ctx, items, r.o.Keep)
-	}
-	for _, i := range items {
-		if err := r.o.Store.Put(ctx, i.Key, i.Value, r.o.Keep); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.o.Store.Batch(ctx, items, nil)
 }
 
 func pointers(e *Entry) [][]byte {

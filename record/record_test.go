@@ -224,6 +224,7 @@ var errFull = errors.New("no room")
 
 func (full) Get(context.Context, []byte) ([]byte, error)              { return nil, guard.ErrNotFound }
 func (full) Put(context.Context, []byte, []byte, time.Duration) error { return errFull }
+func (full) Batch(context.Context, []guard.Item, [][]byte) error      { return errFull }
 func (full) Delete(context.Context, []byte) error                     { return errFull }
 func (full) Scan(context.Context, []byte, bool) iter.Seq2[guard.Item, error] {
 	return func(func(guard.Item, error) bool) {}

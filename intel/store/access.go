@@ -47,30 +47,48 @@ func (s *Badger) Put(_ context.Context, key, val []byte, ttl time.Duration) erro
 	return s.wrote("put", key, err)
 }
 
-// Batch writes many values at once; what a crash keeps of it is a prefix.
-func (s *Badger) Batch(_ context.Context, items []guard.Item, ttl time.Duration) error {
-	for _, i := range items {
+// Batch puts many items and deletes keys at once; see guard.Store.
+func (s *Badger) Batch(_ context.Context, put []guard.Item, gone [][]byte) error {
+	for _, i := range put {
 		if err := s.room(i.Key); err != nil {
 			if isHistory(i.Key) {
-				s.dropped.Add(uint64(len(items) - 1))
+				s.dropped.Add(uint64(len(put) - 1))
 			}
 			return err
 		}
 	}
 	w := s.db.NewWriteBatch()
 	defer w.Cancel()
-	for _, i := range items {
-		if err := w.SetEntry(entry(i.Key, i.Value, ttl)); err != nil {
-			return s.wrote("write", i.Key, err)
+	for _, i := range put {
+		e := badger.NewEntry(i.Key, i.Value)
+		if !i.Expires.IsZero() {
+			e.ExpiresAt = uint64(i.Expires.Unix()) // #nosec G115 -- after 1970
+		}
+		if err := w.SetEntry(e); err != nil {
+			return s.wrote("write", nil, err)
 		}
 	}
-	err := w.Flush()
-	for _, i := range items {
+	for _, k := range gone {
+		if err := w.Delete(k); err != nil {
+			return s.wrote("write", nil, err)
+		}
+	}
+	return s.wrote("write", s.firstDurable(put, gone), w.Flush())
+}
+
+// firstDurable is a key of a batch that has to be on disk, nil if there is none.
+func (s *Badger) firstDurable(put []guard.Item, gone [][]byte) []byte {
+	for _, i := range put {
 		if s.isDurable(i.Key) {
-			return s.wrote("write", i.Key, err)
+			return i.Key
 		}
 	}
-	return s.wrote("write", nil, err)
+	for _, k := range gone {
+		if s.isDurable(k) {
+			return k
+		}
+	}
+	return nil
 }
 
 // Delete removes a key; one that is not there is no error.

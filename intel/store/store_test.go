@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -103,15 +104,39 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	}
 }
 
+// TestBatch puts and deletes, each item with its own end.
+func TestBatch(t *testing.T) {
+	s := open1(t, t.TempDir(), Options{})
+	if err := s.Put(t.Context(), []byte("d/old"), []byte("x"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	until := time.Now().Add(time.Hour).Truncate(time.Second)
+	put := []guard.Item{{Key: []byte("d/1"), Value: []byte("a"), Expires: until}, {Key: []byte("d/2"), Value: []byte("b")}, {Key: []byte("d/3"), Expires: time.Now().Add(-time.Second)}}
+	if err := s.Batch(t.Context(), put, [][]byte{[]byte("d/old"), []byte("d/never")}); err != nil {
+		t.Fatal(err)
+	}
+	var got []guard.Item
+	for i, err := range s.Scan(t.Context(), []byte("d/"), false) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, guard.Item{Key: bytes.Clone(i.Key), Value: bytes.Clone(i.Value), Expires: i.Expires})
+	}
+	if !reflect.DeepEqual(got, put[:2]) {
+		t.Errorf("got %v, want %v", got, put[:2])
+	}
+}
+
 // TestForget removes the oldest with their pointers, and nothing else.
 func TestForget(t *testing.T) {
 	s := open1(t, t.TempDir(), Options{})
 	for i := range 1000 {
+		until := time.Now().Add(time.Hour)
 		err := s.Batch(t.Context(), []guard.Item{
-			{Key: append([]byte("h/"), past(i)...), Value: []byte("x")},
-			{Key: append([]byte("i/s192.0.2.1\x00"), past(i)...)},
-			{Key: append([]byte("i/rscan\x00"), past(i)...)},
-		}, time.Hour)
+			{Key: append([]byte("h/"), past(i)...), Value: []byte("x"), Expires: until},
+			{Key: append([]byte("i/s192.0.2.1\x00"), past(i)...), Expires: until},
+			{Key: append([]byte("i/rscan\x00"), past(i)...), Expires: until},
+		}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,9 @@ type call struct {
 	start    int64 // Unix nanoseconds, like the next ones
 	answered int64
 	expires  int64
-	unstored bool // the store knows another state, and the queue was full
+	waits    bool // its change is to be stored
+	unstored bool // it should, and the queue was full
+	stored   bool // the store has it
 }
 
 // A side is one party as the table keeps it.

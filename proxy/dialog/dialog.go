@@ -70,9 +70,12 @@ type Options struct {
 	Length time.Duration // longest call; default 24 h
 	Linger time.Duration // how long an ended call is still recognised; default 32 s
 
-	Store guard.Store   // nil: nothing survives a restart
-	Queue int           // changes that wait to be stored; default 8192
-	Sweep time.Duration // between looks for calls that ran out; default 2 s
+	Store guard.Store // nil: nothing survives a restart
+	Queue int         // calls whose change waits to be stored; default 65536
+	// Behind is how far the store may be behind. A call that is shorter than half
+	// of it is never written. Default 1 s.
+	Behind time.Duration
+	Sweep  time.Duration // between looks for calls that ran out; default 2 s
 
 	// Own must be set for route sets to be known. Nil: no call has one.
 	Own Own

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"ringfence/guard"
@@ -56,16 +57,40 @@ type storedLeg struct {
 	Flow      string          `json:"flow,omitempty"`
 }
 
-// changed queues a call to be stored or deleted; the shard is locked.
+// changes are the keys of calls whose stored form is out of date, by age: those
+// that changed since the last look, and those that changed before it and are
+// written at the next.
+type changes struct {
+	mu         sync.Mutex // a shard's may be held
+	young, old []string
+}
+
+// add takes a key, unless there are too many.
+func (q *changes) add(key string, most int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.young)+len(q.old) >= most {
+		return false
+	}
+	q.young = append(q.young, key)
+	return true
+}
+
+// take gives the keys that are old enough, and lets the others age.
+func (q *changes) take() (old []string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	old, q.old, q.young = q.old, q.young, nil
+	return old
+}
+
+// changed has a call stored or deleted soon; the shard is locked.
 func (t *Table) changed(c *call) {
-	if t.o.Store == nil {
+	if t.o.Store == nil || c.waits {
 		return
 	}
-	select {
-	case t.changes <- c.key:
-		c.unstored = false
-	default:
-		c.unstored = true // the next sweep tries again
+	c.waits = t.changes.add(c.key, t.o.Queue)
+	if c.unstored = !c.waits; c.unstored { // the next sweep tries again
 		t.unstored.Add(1)
 	}
 }
@@ -73,66 +98,94 @@ func (t *Table) changed(c *call) {
 // Run stores changes and ends calls whose time is up until ctx ends, and then
 // stores what still waits.
 func (t *Table) Run(ctx context.Context) error {
-	tick := time.NewTicker(t.o.Sweep)
-	defer tick.Stop()
+	sweep, store := time.NewTicker(t.o.Sweep), time.NewTicker(t.o.Behind/2)
+	defer sweep.Stop()
+	defer store.Stop()
 	for {
 		select {
-		case key := <-t.changes:
-			t.store(ctx, key)
-		case <-tick.C:
+		case <-store.C:
+			t.store(ctx)
+		case <-sweep.C:
 			t.sweep(t.o.Now())
 		case <-ctx.Done():
-			for {
-				select {
-				case key := <-t.changes:
-					t.store(ctx, key)
-				default:
-					return nil
-				}
-			}
+			t.store(ctx)
+			t.store(ctx)
+			return nil
 		}
 	}
 }
 
-// store brings the store up to date with one call. It looks at the call as it
-// is now, so the order of the queue does not matter.
-func (t *Table) store(ctx context.Context, key string) {
+// store brings the store up to date with the calls that changed a while ago. It
+// looks at each as it is now: one that is over already is not written at all.
+func (t *Table) store(ctx context.Context) {
+	var put []guard.Item
+	var gone [][]byte
+	keys := t.changes.take()
+	for _, key := range keys {
+		i, deleted := t.encode(key)
+		switch {
+		case i.Value != nil:
+			put = append(put, i)
+		case deleted:
+			gone = append(gone, i.Key)
+		}
+	}
+	if len(put)+len(gone) == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	val, expires := t.encode(key)
-	var err error
-	if left := time.Duration(expires - t.o.Now().UnixNano()); val != nil && left > 0 {
-		err = t.o.Store.Put(ctx, []byte(prefix+key), val, left)
-	} else {
-		err = t.o.Store.Delete(ctx, []byte(prefix+key))
-	}
-	if err != nil {
-		t.complain.Do(func() { t.o.Log.Warn("a call was not stored", "err", err) })
+	if err := t.o.Store.Batch(ctx, put, gone); err != nil {
+		t.complain.Do(func() { t.o.Log.Warn("calls were not stored", "calls", len(put)+len(gone), "err", err) })
+		for _, key := range keys {
+			t.again(key)
+		}
 	}
 }
 
-// encode is the stored form of a call, nil if it is not to be stored.
-func (t *Table) encode(key string) (val []byte, expires int64) {
+// again has a call stored that the store refused.
+func (t *Table) again(key string) {
 	id, _, _ := strings.Cut(key, "\x00")
 	s := t.shard([]byte(id))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if c := s.calls[key]; c != nil {
+		c.stored = true // or an older form of it: what is over is deleted
+		t.changed(c)
+	}
+}
+
+// encode is the stored form of a call; deleted tells that the store has one that
+// is over. Neither: there is nothing to do.
+func (t *Table) encode(key string) (i guard.Item, deleted bool) {
+	id, _, _ := strings.Cut(key, "\x00")
+	s := t.shard([]byte(id))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i.Key = []byte(prefix + key)
 	c := s.calls[key]
-	if c == nil || c.state != Answered {
-		return nil, 0
+	if c == nil {
+		return i, true // forgotten since; perhaps another came in its place
+	}
+	c.waits = false
+	if c.state != Answered || c.expires <= t.o.Now().UnixNano() {
+		deleted, c.stored = c.stored, false
+		return i, deleted
 	}
 	out := stored{
 		Version: version, ID: c.id, Account: c.account, Dialed: c.dialed, From: c.from, To: c.to, Status: c.status,
 		Caller: c.caller.stored(), Towards: c.towards, Start: c.start, Answered: c.answered, Expires: c.expires,
 	}
-	for i := range c.callees {
-		out.Callees = append(out.Callees, c.callees[i].stored())
+	for n := range c.callees {
+		out.Callees = append(out.Callees, c.callees[n].stored())
 	}
 	val, err := json.Marshal(out)
 	if err != nil {
-		return nil, 0
+		return i, false
 	}
-	return val, c.expires
+	c.stored = true
+	i.Value, i.Expires = val, instant(c.expires)
+	return i, false
 }
 
 func (s *side) stored() storedSide {
@@ -179,7 +232,7 @@ func (t *Table) load(ctx context.Context) error {
 		}
 		c := &call{
 			key: string(item.Key[len(prefix):]), id: in.ID, account: in.Account, dialed: in.Dialed, from: in.From, to: in.To,
-			state: Answered, status: in.Status, caller: in.Caller.side(), towards: in.Towards,
+			state: Answered, stored: true, status: in.Status, caller: in.Caller.side(), towards: in.Towards,
 			start: in.Start, answered: in.Answered, expires: in.Expires,
 		}
 		for _, f := range in.Callees {

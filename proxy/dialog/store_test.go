@@ -3,9 +3,11 @@ package dialog
 import (
 	"bytes"
 	"context"
+	"errors"
 	"iter"
 	"reflect"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,11 +18,19 @@ import (
 
 // memory is a guard.Store for tests.
 type memory struct {
-	mu    sync.Mutex
-	items map[string]guard.Item
+	mu     sync.Mutex
+	items  map[string]guard.Item
+	puts   int
+	reason error // why nothing is written
 }
 
 func newMemory() *memory { return &memory{items: map[string]guard.Item{}} }
+
+func (m *memory) refuse(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reason = err
+}
 
 func (m *memory) Get(_ context.Context, key []byte) ([]byte, error) {
 	m.mu.Lock()
@@ -34,6 +44,10 @@ func (m *memory) Get(_ context.Context, key []byte) ([]byte, error) {
 func (m *memory) Put(_ context.Context, key, val []byte, ttl time.Duration) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.reason != nil {
+		return m.reason
+	}
+	m.puts++
 	m.items[string(key)] = guard.Item{Key: bytes.Clone(key), Value: bytes.Clone(val), Expires: time.Now().Add(ttl)}
 	return nil
 }
@@ -41,7 +55,24 @@ func (m *memory) Put(_ context.Context, key, val []byte, ttl time.Duration) erro
 func (m *memory) Delete(_ context.Context, key []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.reason != nil {
+		return m.reason
+	}
 	delete(m.items, string(key))
+	return nil
+}
+
+func (m *memory) Batch(ctx context.Context, put []guard.Item, gone [][]byte) error {
+	for _, i := range put {
+		if err := m.Put(ctx, i.Key, i.Value, time.Until(i.Expires)); err != nil {
+			return err
+		}
+	}
+	for _, k := range gone {
+		if err := m.Delete(ctx, k); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -154,4 +185,55 @@ func TestStoredCallsThatCannotBeUsed(t *testing.T) {
 	if _, err := New(t.Context(), Options{Store: store, Now: time.Now}); err == nil {
 		t.Error("a newer version was read")
 	}
+}
+
+// What is over before it is old is not worth a write.
+func TestShortCallsAreNeverWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		table, stop := running(t, Options{Store: store, Now: time.Now})
+		for i := range 100 {
+			id := strconv.Itoa(i)
+			table.Begin(invite(t, id, phone), legOf(phone), legOf(pbx))
+			table.Answer(response(t, id, 200, "b"), legOf(pbx), time.Now())
+			time.Sleep(400 * time.Millisecond)
+			table.Hangup(request(t, id, "BYE", "a", "b", 2, phone))
+		}
+		table.Begin(invite(t, "long", phone), legOf(phone), legOf(pbx))
+		table.Answer(response(t, "long", 200, "b"), legOf(pbx), time.Now())
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if store.puts != 1 || len(store.items) != 1 {
+			t.Errorf("%d calls were written, %d are stored, want the one that is still up", store.puts, len(store.items))
+		}
+		stop()
+	})
+}
+
+// What the store refuses comes again.
+func TestARefusedWriteIsMadeUpFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		table, stop := running(t, Options{Store: store, Now: time.Now})
+		table.Begin(invite(t, "1", phone), legOf(phone), legOf(pbx))
+		table.Answer(response(t, "1", 200, "b"), legOf(pbx), time.Now())
+		store.refuse(errors.New("no room on the disk"))
+		time.Sleep(3 * time.Second)
+		store.refuse(nil)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if len(store.items) != 1 {
+			t.Errorf("%d calls are stored once there is room", len(store.items))
+		}
+		store.refuse(errors.New("no room on the disk"))
+		table.Hangup(request(t, "1", "BYE", "a", "b", 2, phone))
+		time.Sleep(3 * time.Second)
+		store.refuse(nil)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if len(store.items) != 0 {
+			t.Error("a call that ended while there was no room is still stored")
+		}
+		stop()
+	})
 }

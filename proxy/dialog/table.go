@@ -29,7 +29,7 @@ type Table struct {
 	accounts  accounts
 	tracked   atomic.Int64
 	untracked atomic.Uint64
-	changes   chan string // keys of calls whose stored form is out of date
+	changes   changes
 	unstored  atomic.Uint64
 	complain  rate.Sometimes
 }
@@ -52,11 +52,12 @@ func New(ctx context.Context, o Options) (*Table, error) {
 	o.Setup = cmp.Or(o.Setup, 5*time.Minute)
 	o.Length = cmp.Or(o.Length, 24*time.Hour)
 	o.Linger = cmp.Or(o.Linger, 32*time.Second)
-	o.Queue = cmp.Or(o.Queue, 8192)
+	o.Queue = cmp.Or(o.Queue, 65536)
+	o.Behind = cmp.Or(o.Behind, time.Second)
 	o.Sweep = cmp.Or(o.Sweep, 2*time.Second)
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	t := &Table{
-		o: o, seed: maphash.MakeSeed(), changes: make(chan string, o.Queue),
+		o: o, seed: maphash.MakeSeed(),
 		accounts: accounts{up: map[string]int{}}, complain: rate.Sometimes{Interval: time.Minute},
 	}
 	for i := range t.shards {

@@ -44,6 +44,20 @@ func (m *memory) Delete(_ context.Context, key []byte) error {
 	return nil
 }
 
+func (m *memory) Batch(ctx context.Context, put []guard.Item, gone [][]byte) error {
+	for _, i := range put {
+		if err := m.Put(ctx, i.Key, i.Value, time.Until(i.Expires)); err != nil {
+			return err
+		}
+	}
+	for _, k := range gone {
+		if err := m.Delete(ctx, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (m *memory) Update(context.Context, []byte, func([]byte) ([]byte, time.Duration, error)) error {
 	panic("not used")
 }
