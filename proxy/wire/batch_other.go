@@ -31,7 +31,7 @@ func newReceiver(s *packetSocket, limits Limits) *receiver {
 	return &receiver{socket: s, buffer: make([]byte, limits.Datagram+1), size: limits.Datagram}
 }
 
-func (r *receiver) receive() (int, error) {
+func (r *receiver) receive(bool) (int, error) {
 	n, from, err := r.socket.conn.ReadFromUDPAddrPort(r.buffer)
 	if err != nil {
 		return 0, err

@@ -49,8 +49,9 @@ const pause = 10 * time.Millisecond
 func (w *Wire) readPackets(ctx context.Context, l *listener, s *packetSocket) {
 	r := newReceiver(s, w.limits)
 	worker, ring := s.worker, w.workers[s.worker].ring
+	var b busyness
 	for {
-		n, err := r.receive()
+		n, err := r.receive(b.busy() && ctx.Err() == nil)
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
@@ -62,14 +63,16 @@ func (w *Wire) readPackets(ctx context.Context, l *listener, s *packetSocket) {
 			}
 			continue
 		}
-		w.handlePackets(l, r, n, worker)
+		at := w.now()
+		b.batch(at)
+		w.handlePackets(l, r, n, worker, at)
 		_ = ring.flush() // what could not be sent is counted
 	}
 }
 
 // handlePackets takes the n datagrams that r holds.
-func (w *Wire) handlePackets(l *listener, r *receiver, n, worker int) {
-	at, given := w.now(), uint64(0)
+func (w *Wire) handlePackets(l *listener, r *receiver, n, worker int, at time.Time) {
+	given := uint64(0)
 	for i := range n {
 		d := r.datagram(i)
 		switch {
