@@ -141,7 +141,7 @@ func (p *Proxy) resolver() route.Resolver {
 
 // found sends a request on that has waited for an address.
 func (p *Proxy) found(w *worker, l lookup, at netip.AddrPort, ok bool) {
-	c := p.table.Match(l.key)
+	c := p.table.Match(l.key, p.now())
 	if c == nil {
 		return
 	}

@@ -52,7 +52,7 @@ func (p *Proxy) launch(w *worker, c *reqContext, f wire.Flow, r *road, loop uint
 		return false
 	}
 	if m.Method == index.Invite {
-		c.Respond(w.number, 100, p.compose(w, m, f.Remote, 100, "", nil, nil))
+		c.Quieten()
 	}
 	x.request = c.Keep(m.Raw())
 	if status == waits {
@@ -365,6 +365,19 @@ func (p *Proxy) finish(w *worker, c *reqContext, status int, lines []byte) {
 		p.failedCall(m, status, "ringfence")
 	}
 	c.Discard(&x.best)
+}
+
+// trying is told by the table that a client has heard nothing of its INVITE.
+func (p *Proxy) trying(number int, c *reqContext) {
+	w := p.timers
+	if number >= 0 {
+		w = p.workers[number]
+	} else {
+		w.begin()
+	}
+	if p.reread(w, c) {
+		c.Respond(w.number, 100, p.compose(w, &w.again, c.Server.Flow.Remote, 100, "", nil, nil))
+	}
 }
 
 // another sends the request of a locked context to the next hop of its pool,

@@ -49,7 +49,7 @@ type outgoing struct {
 // not block, is told the status of its final response, 408 for none. No
 // transaction may be locked.
 func (p *Proxy) originate(w *worker, f wire.Flow, o *outgoing, done func(int)) {
-	c, _, err := p.table.Begin(transaction.Key{}, netip.Addr{})
+	c, _, err := p.table.Begin(transaction.Key{}, netip.Addr{}, p.now())
 	if err != nil {
 		if done != nil {
 			done(503)

@@ -201,7 +201,7 @@ func TestEmergencyLane(t *testing.T) {
 		l.invite("alice", "100@example.com", "")
 		l.starts()
 		l.invite("alice", "112@example.com", "")
-		l.starts("alice: SIP/2.0 100", "pbx: INVITE sip:112@")
+		l.starts("pbx: INVITE sip:112@")
 	})
 }
 

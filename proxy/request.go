@@ -86,7 +86,7 @@ func (p *Proxy) act(w *worker, f wire.Flow, key transaction.Key) {
 // retransmission, the ACK to a refusal, a CANCEL.
 func (p *Proxy) known(w *worker, f wire.Flow, key transaction.Key, at time.Time) bool {
 	m := &w.in
-	c := p.table.Match(key)
+	c := p.table.Match(key, at)
 	if c == nil {
 		switch m.Method {
 		case index.Ack:
@@ -227,7 +227,7 @@ func (p *Proxy) begin(w *worker, f wire.Flow, key transaction.Key) *reqContext {
 	if !w.msg.Inside {
 		source = f.Remote.Addr()
 	}
-	c, fresh, err := p.table.Begin(key, source)
+	c, fresh, err := p.table.Begin(key, source, w.msg.At)
 	switch {
 	case errors.Is(err, transaction.ErrSource):
 		p.metrics.drop(sourceFull)
@@ -245,6 +245,6 @@ func (p *Proxy) begin(w *worker, f wire.Flow, key transaction.Key) *reqContext {
 	}
 	c.Server.Flow, c.Server.Invite = f, w.in.Method == index.Invite
 	c.Server.Reliable, c.Server.Mute = f.Transport.Stream(), !w.msg.Proven
-	c.Data.begin(w, p.now())
+	c.Data.begin(w, w.msg.At)
 	return c
 }

@@ -22,7 +22,7 @@ func (p *Proxy) response(w *worker, f wire.Flow, at time.Time) {
 		p.metrics.drop(strayResponse)
 		return
 	}
-	c := p.table.Find(id)
+	c := p.table.Find(id, at)
 	if c == nil {
 		p.metrics.drop(strayResponse)
 		return
@@ -45,7 +45,7 @@ func (p *Proxy) response(w *worker, f wire.Flow, at time.Time) {
 	p.reported(c, i, m.Status, first, at)
 	switch c.Take(w.number, i, m.Status) {
 	case transaction.Provisional:
-		p.provisional(w, c, i, f)
+		p.provisional(w, c, i, f, at)
 	case transaction.Success:
 		p.success(w, c, i, f, at)
 	case transaction.Refusal:
@@ -69,7 +69,7 @@ func (p *Proxy) reported(c *reqContext, i, status int, first bool, at time.Time)
 }
 
 // provisional passes a 1xx on; a 100 ends here (RFC 3261 section 16.7 step 5).
-func (p *Proxy) provisional(w *worker, c *reqContext, i int, f wire.Flow) {
+func (p *Proxy) provisional(w *worker, c *reqContext, i int, f wire.Flow, at time.Time) {
 	x := &c.Data
 	if x.canceled || c.Clients[i].Canceled {
 		p.cancelClient(w, c, i)
@@ -78,7 +78,7 @@ func (p *Proxy) provisional(w *worker, c *reqContext, i int, f wire.Flow) {
 		return
 	}
 	if x.method == index.Invite && x.initial {
-		p.calls.Ring(&w.in, p.leg(f), p.now())
+		p.calls.Ring(&w.in, p.leg(f), at)
 	}
 	p.relay(w, c, &w.in)
 }

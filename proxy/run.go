@@ -117,7 +117,7 @@ func (p *Proxy) keys() {
 func (p *Proxy) rooms(ctx context.Context) (err error) {
 	p.table, err = transaction.New(transaction.Options[wire.Flow, exchange]{
 		Max: p.o.Transactions, PerSource: p.o.PerSource, Now: p.now,
-		Send: p.wire.Send, Failed: p.failed, Ended: p.ended,
+		Send: p.wire.Send, Trying: p.trying, Failed: p.failed, Ended: p.ended,
 	})
 	if err != nil {
 		return err

@@ -56,7 +56,7 @@ func (c *Context[F, T]) Add() (int, bool) {
 // error the transaction is over.
 func (c *Context[F, T]) Forward(worker, i int, f F, invite, reliable bool, msg []byte) error {
 	cl, t := &c.Clients[i], c.table
-	cl.Flow, cl.Invite, cl.Reliable, cl.Sent = f, invite, reliable, t.o.Now()
+	cl.Flow, cl.Invite, cl.Reliable, cl.Sent = f, invite, reliable, c.at
 	if err := t.o.Send(worker, f, msg); err != nil {
 		cl.State = Terminated
 		return err
@@ -65,10 +65,10 @@ func (c *Context[F, T]) Forward(worker, i int, f F, invite, reliable bool, msg [
 	if invite || !reliable {
 		cl.request = c.shard.buffers.keep(msg)
 	}
-	cl.expire = t.after(64 * t.o.T1) // Timer B or F
+	cl.expire = c.after(64 * t.o.T1) // Timer B or F
 	if !reliable {
 		cl.interval = t.o.T1
-		cl.again = t.after(cl.interval) // Timer A or E
+		cl.again = c.after(cl.interval) // Timer A or E
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func (c *Context[F, T]) Take(worker, i, status int) Taking {
 		case cl.acked && status >= 300:
 			_ = t.o.Send(worker, cl.Flow, cl.request) // the response comes again if this is lost
 		case cl.late && status/100 == 2:
-			cl.State, cl.expire = Accepted, t.after(64*t.o.T1)
+			cl.State, cl.expire = Accepted, c.after(64*t.o.T1)
 			return Success
 		}
 		return Absorbed
@@ -126,15 +126,15 @@ func (c *Context[F, T]) Take(worker, i, status int) Taking {
 	c.shard.buffers.drop(&cl.cancel)
 	switch {
 	case cl.Invite && status < 300:
-		cl.State, cl.expire = Accepted, t.after(64*t.o.T1) // Timer M
+		cl.State, cl.expire = Accepted, c.after(64*t.o.T1) // Timer M
 		c.shard.buffers.drop(&cl.request)
 		return Success
 	case cl.Invite:
-		cl.State, cl.expire = Completed, t.after(max(64*t.o.T1, 32*time.Second)) // Timer D
+		cl.State, cl.expire = Completed, c.after(max(64*t.o.T1, 32*time.Second)) // Timer D
 		return Refusal
 	}
 	c.shard.buffers.drop(&cl.request)
-	cl.State, cl.expire = Completed, t.after(t.o.T4) // Timer K
+	cl.State, cl.expire = Completed, c.after(t.o.T4) // Timer K
 	if cl.Reliable {
 		cl.State = Terminated
 	}
@@ -151,13 +151,13 @@ func (c *Context[F, T]) proceed(cl *Client[F], status int) {
 	if !cl.Invite { // section 17.1.2.2: at T2 from now on, Timer F goes on
 		if !cl.Reliable && first {
 			cl.interval = t.o.T2
-			cl.again = t.after(t.o.T2)
+			cl.again = c.after(t.o.T2)
 		}
 		return
 	}
 	cl.again = never
 	if (first || status > 100) && !cl.Canceled {
-		cl.expire = t.after(t.o.TimerC) // section 16.7 step 2
+		cl.expire = c.after(t.o.TimerC) // section 16.7 step 2
 	}
 }
 
@@ -182,12 +182,12 @@ func (c *Context[F, T]) Cancel(worker, i int, msg []byte) {
 		return
 	}
 	cl.Canceled, cl.asked = true, true
-	cl.expire = t.after(64 * t.o.T1)
+	cl.expire = c.after(64 * t.o.T1)
 	_ = t.o.Send(worker, cl.Flow, msg) // it comes again
 	if !cl.Reliable {
 		cl.cancel = c.shard.buffers.keep(msg)
 		cl.cancelInterval = t.o.T1
-		cl.cancelAgain = t.after(cl.cancelInterval)
+		cl.cancelAgain = c.after(cl.cancelInterval)
 	}
 }
 
@@ -209,7 +209,7 @@ func (c *Context[F, T]) fireClient(i int, now uint32) {
 	}
 	if cl.cancel != nil && cl.cancelAgain <= now {
 		cl.cancelInterval = min(2*cl.cancelInterval, t.o.T2)
-		cl.cancelAgain = t.after(cl.cancelInterval)
+		cl.cancelAgain = c.after(cl.cancelInterval)
 		_ = t.o.Send(-1, cl.Flow, cl.cancel) // it comes again
 	}
 	if cl.expire <= now {
@@ -223,7 +223,7 @@ func (c *Context[F, T]) fireClient(i int, now uint32) {
 	if !cl.Invite {
 		cl.interval = min(cl.interval, t.o.T2)
 	}
-	cl.again = t.after(cl.interval)
+	cl.again = c.after(cl.interval)
 	if err := t.o.Send(-1, cl.Flow, cl.request); err != nil {
 		c.Drop(i)
 		t.o.Failed(c, i, NotSent)
@@ -236,10 +236,10 @@ func (c *Context[F, T]) expireClient(i int) {
 	case cl.State.Final():
 		c.Drop(i)
 	case cl.Invite && cl.State == Proceeding && !cl.Canceled:
-		cl.Canceled, cl.expire = true, t.after(64*t.o.T1)
+		cl.Canceled, cl.expire = true, c.after(64*t.o.T1)
 		t.o.Failed(c, i, TooLong)
 	case cl.Invite: // a 2xx that comes yet must not be lost: somebody pays for that call
-		cl.State, cl.late, cl.again, cl.expire = Completed, true, never, t.after(64*t.o.T1)
+		cl.State, cl.late, cl.again, cl.expire = Completed, true, never, c.after(64*t.o.T1)
 		c.shard.buffers.drop(&cl.request)
 		c.shard.buffers.drop(&cl.cancel)
 		t.o.Failed(c, i, NoAnswer)
@@ -253,6 +253,6 @@ func (c *Context[F, T]) expireClient(i int) {
 // to ask.
 func (c *Context[F, T]) Hurry(i int, d time.Duration) {
 	if cl := &c.Clients[i]; cl.State == Trying {
-		cl.expire = min(cl.expire, c.table.after(d))
+		cl.expire = min(cl.expire, c.after(d))
 	}
 }

@@ -1,6 +1,9 @@
 package transaction
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // A Context is one request under way. It is given out locked, with the shard it
 // lies in, and must be unlocked soon; nothing of it may be used after that.
@@ -11,6 +14,7 @@ type Context[F, T any] struct {
 
 	table      *Table[F, T]
 	shard      *shard[F, T]
+	at         time.Time // when it was given out
 	slot       uint32
 	generation uint32
 	used       bool
@@ -22,6 +26,12 @@ type Context[F, T any] struct {
 	due        uint32 // tick at which the wheel holds it
 	hung       bool   // it hangs in the wheel
 	prev, next *Context[F, T]
+}
+
+// open gives the context out.
+func (c *Context[F, T]) open(at time.Time) *Context[F, T] {
+	c.at = at
+	return c
 }
 
 // Unlock lets others use the context. One that waits for nothing any more is

@@ -14,6 +14,7 @@ type Server[F any] struct {
 	again    uint32 // tick of Timer G
 	interval time.Duration
 	expire   uint32 // tick of Timer H, I, J or L, or of Hold; 0 if there is none
+	trying   uint32 // tick at which the client must hear something; 0 if it has
 }
 
 func (s *Server[F]) deadline() uint32 {
@@ -21,10 +22,14 @@ func (s *Server[F]) deadline() uint32 {
 	case None, Terminated:
 		return never
 	case Trying, Proceeding: // the client transactions have the clock, unless it is held
-		if s.expire != 0 {
-			return s.expire
+		due := never
+		if s.trying != 0 {
+			due = s.trying
 		}
-		return never
+		if s.expire != 0 {
+			due = min(due, s.expire)
+		}
+		return due
 	}
 	return min(s.again, s.expire)
 }
@@ -42,6 +47,7 @@ func (c *Context[F, T]) Respond(worker, status int, msg []byte) bool {
 		return false
 	}
 	_ = t.o.Send(worker, s.Flow, msg) // a lost response is asked for again
+	s.trying = 0
 	if status < 200 {
 		s.State = Proceeding
 		c.keepLast(msg)
@@ -51,23 +57,23 @@ func (c *Context[F, T]) Respond(worker, status int, msg []byte) bool {
 	c.source = zeroAddr
 	s.again, s.interval = never, t.o.T1
 	if s.Invite && status < 300 {
-		s.State, s.expire = Accepted, t.after(64*t.o.T1) // Timer L
+		s.State, s.expire = Accepted, c.after(64*t.o.T1) // Timer L
 		c.shard.buffers.drop(&s.last)
 		return true
 	}
 	s.State = Completed
 	switch {
 	case s.Invite: // Timer H, and G
-		s.expire = t.after(64 * t.o.T1)
+		s.expire = c.after(64 * t.o.T1)
 		if !s.Reliable && !s.Mute {
-			s.again = t.after(s.interval)
+			s.again = c.after(s.interval)
 		}
 	case s.Reliable: // Timer J is 0
 		s.State = Terminated
 		c.shard.buffers.drop(&s.last)
 		return true
 	default:
-		s.expire = t.after(64 * t.o.T1)
+		s.expire = c.after(64 * t.o.T1)
 	}
 	c.keepLast(msg)
 	return true
@@ -80,8 +86,13 @@ func (c *Context[F, T]) keepLast(msg []byte) {
 
 // Repeat answers a retransmission of the request with the last response.
 func (c *Context[F, T]) Repeat(worker int) {
-	if c.Server.last != nil && c.Server.State != Confirmed {
-		_ = c.table.o.Send(worker, c.Server.Flow, c.Server.last) // it is asked for again if lost
+	s := &c.Server
+	switch {
+	case s.trying != 0 && !s.State.Final():
+		s.trying = 0
+		c.table.o.Trying(worker, c)
+	case s.last != nil && s.State != Confirmed:
+		_ = c.table.o.Send(worker, s.Flow, s.last) // it is asked for again if lost
 	}
 }
 
@@ -95,13 +106,17 @@ func (c *Context[F, T]) Ack() bool {
 	if s.State == Completed && s.Invite {
 		s.State, s.again = Confirmed, never
 		c.shard.buffers.drop(&s.last)
-		s.expire = t.after(t.o.T4) // Timer I
+		s.expire = c.after(t.o.T4) // Timer I
 		if s.Reliable {
 			s.State = Terminated
 		}
 	}
 	return true
 }
+
+// Quieten notes that an INVITE is under way and that its client has heard
+// nothing: Options.Trying is called unless a response goes by soon.
+func (c *Context[F, T]) Quieten() { c.Server.trying = c.after(c.table.o.Quiet) }
 
 // Hold keeps a request for so long although it was not forwarded yet; 0 lets go.
 func (c *Context[F, T]) Hold(d time.Duration) {
@@ -110,7 +125,7 @@ func (c *Context[F, T]) Hold(d time.Duration) {
 	}
 	c.Server.expire = 0
 	if d > 0 {
-		c.Server.expire = c.table.after(d)
+		c.Server.expire = c.after(d)
 	}
 }
 
@@ -127,12 +142,19 @@ func (c *Context[F, T]) fireServer(now uint32) {
 	if s.deadline() > now {
 		return
 	}
+	if s.trying != 0 && s.trying <= now && !s.State.Final() {
+		s.trying = 0
+		t.o.Trying(-1, c)
+	}
+	if s.deadline() > now {
+		return
+	}
 	if s.expire <= now {
 		s.State = Terminated
 		c.shard.buffers.drop(&s.last)
 		return
 	}
 	s.interval = min(2*s.interval, t.o.T2)
-	s.again = t.after(s.interval)
+	s.again = c.after(s.interval)
 	_ = t.o.Send(-1, s.Flow, s.last) // Timer G comes again
 }

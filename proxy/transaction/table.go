@@ -54,6 +54,10 @@ func New[F, T any](o Options[F, T]) (*Table[F, T], error) {
 	o.T2 = cmp.Or(o.T2, 4*time.Second)
 	o.T4 = cmp.Or(o.T4, 5*time.Second)
 	o.TimerC = cmp.Or(o.TimerC, 185*time.Second)
+	o.Quiet = cmp.Or(o.Quiet, 100*time.Millisecond)
+	if o.Trying == nil {
+		o.Trying = func(int, *Context[F, T]) {}
+	}
 	if o.Ended == nil {
 		o.Ended = func(*Context[F, T]) {}
 	}
@@ -70,26 +74,26 @@ func New[F, T any](o Options[F, T]) (*Table[F, T], error) {
 }
 
 // Match is the context of the server transaction with a key, locked; nil if
-// there is none.
-func (t *Table[F, T]) Match(k Key) *Context[F, T] {
+// there is none. What is done with it is done at that time.
+func (t *Table[F, T]) Match(k Key, at time.Time) *Context[F, T] {
 	s := &t.shards[k[1]%shards]
 	s.mu.Lock()
 	if i, ok := s.keys[k]; ok {
-		return s.at(i)
+		return s.at(i).open(at)
 	}
 	s.mu.Unlock()
 	return nil
 }
 
 // Find is the context of a client transaction, locked; nil if it is over.
-func (t *Table[F, T]) Find(id ID) *Context[F, T] {
+func (t *Table[F, T]) Find(id ID, at time.Time) *Context[F, T] {
 	s := &t.shards[id.Slot%shards]
 	s.mu.Lock()
 	if i := id.Slot >> shardBits; int(i) < len(s.chunks)*chunk {
 		c := s.at(i)
 		if c.used && c.generation == id.Generation && int(id.Client) < len(c.Clients) &&
 			c.Clients[id.Client].State != Terminated {
-			return c
+			return c.open(at)
 		}
 	}
 	s.mu.Unlock()
@@ -100,7 +104,7 @@ func (t *Table[F, T]) Find(id ID) *Context[F, T] {
 // the request is our own. A valid source counts against its cap until a final
 // response went to it. When another context took the key meanwhile, that one is
 // returned and fresh is false.
-func (t *Table[F, T]) Begin(k Key, source netip.Addr) (c *Context[F, T], fresh bool, err error) {
+func (t *Table[F, T]) Begin(k Key, source netip.Addr, at time.Time) (c *Context[F, T], fresh bool, err error) {
 	n := k[1]
 	if k == (Key{}) {
 		n = uint64(t.local.Add(1))
@@ -121,9 +125,9 @@ func (t *Table[F, T]) Begin(k Key, source netip.Addr) (c *Context[F, T], fresh b
 	if i, ok := s.keys[k]; ok {
 		t.up.Add(-1)
 		t.sources.give(source)
-		return s.at(i), false, nil
+		return s.at(i).open(at), false, nil
 	}
-	c = s.take(t, uint32(n%shards))
+	c = s.take(t, uint32(n%shards)).open(at)
 	c.key, c.source = k, source
 	if k != (Key{}) {
 		s.keys[k] = c.slot >> shardBits
@@ -195,26 +199,27 @@ func (t *Table[F, T]) Run(ctx context.Context) error {
 // Turn lets everything happen whose time has come. Run calls it; a test with a
 // clock of its own may do so too.
 func (t *Table[F, T]) Turn() {
-	now := uint32(t.o.Now().Sub(t.start) / resolution) //nolint:gosec // 13 years
+	at := t.o.Now()
+	now := uint32(at.Sub(t.start) / resolution) //nolint:gosec // 13 years
 	last := t.now.Load()
 	if now <= last {
 		return
 	}
 	t.now.Store(now)
 	for i := range t.shards {
-		t.shards[i].turn(last, now)
+		t.shards[i].turn(last, now, at)
 	}
 }
 
-func (s *shard[F, T]) turn(last, now uint32) {
+func (s *shard[F, T]) turn(last, now uint32, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for at := max(last+1, now-min(now, spokes-1)); at <= now; at++ {
-		for c := s.wheel.takeAll(at); c != nil; {
+	for tick := max(last+1, now-min(now, spokes-1)); tick <= now; tick++ {
+		for c := s.wheel.takeAll(tick); c != nil; {
 			next := c.next
 			c.next, c.prev, c.hung = nil, nil, false
 			if c.due <= now {
-				c.fire(now)
+				c.open(at).fire(now)
 			}
 			c.settle()
 			c = next

@@ -51,9 +51,15 @@ type Options[F, T any] struct {
 	T2     time.Duration // longest time between retransmissions; default 4 s
 	T4     time.Duration // how long a message stays in the network; default 5 s
 	TimerC time.Duration // longest ringing; default 185 s, more than 3 min by section 16.6
+	Quiet  time.Duration // how long an INVITE without a response waits for Trying; default 100 ms
 
 	// Send sends msg, which it copies, over a flow. worker is passed through.
 	Send func(worker int, f F, msg []byte) error
+	// Trying tells that an INVITE has had no response for Quiet and up to 100 ms
+	// more, or came again before one: it is time for the 100 of section 17.2.1,
+	// which must go out within 200 ms and need not if another response does. The
+	// context is locked; worker is that of Repeat, -1 when the time has come.
+	Trying func(worker int, c *Context[F, T])
 	// Failed tells that client transaction i got no final response. The context
 	// is locked. After TooLong the transaction is still up.
 	Failed func(c *Context[F, T], i int, why Failure)

@@ -83,7 +83,7 @@ func (b *bench) want(t *testing.T, want string) {
 // begin makes a context with a server transaction and one client transaction.
 func (b *bench) begin(t *testing.T, invite, reliable bool) (*Context[string, int], ID) {
 	t.Helper()
-	c, fresh, err := b.Begin(Key{1, 2}, netip.Addr{})
+	c, fresh, err := b.Begin(Key{1, 2}, netip.Addr{}, time.Now())
 	if err != nil || !fresh {
 		t.Fatalf("fresh %v, %v", fresh, err)
 	}
@@ -240,17 +240,17 @@ func TestFindIsForTheLiving(t *testing.T) {
 		ctx.Take(0, 0, 200)
 		ctx.Respond(0, 200, []byte("200"))
 		ctx.Unlock()
-		if c := b.Find(id); c == nil {
+		if c := b.Find(id, time.Now()); c == nil {
 			t.Fatal("a living transaction is not found")
 		} else {
 			c.Unlock()
 		}
 		time.Sleep(40 * time.Second)
 		synctest.Wait()
-		if c := b.Find(id); c != nil {
+		if c := b.Find(id, time.Now()); c != nil {
 			t.Error("a dead transaction is found")
 		}
-		if c := b.Match(Key{1, 2}); c != nil {
+		if c := b.Match(Key{1, 2}, time.Now()); c != nil {
 			t.Error("its request is matched")
 		}
 		ctx, again := b.begin(t, false, false)
@@ -265,7 +265,7 @@ func TestCaps(t *testing.T) {
 	b := newBench(t, Options[string, int]{Max: 4, PerSource: 2})
 	one, other := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2") // of one /64
 	begin := func(n uint64, a netip.Addr) error {
-		c, _, err := b.Begin(Key{1, n}, a)
+		c, _, err := b.Begin(Key{1, n}, a, time.Now())
 		if err == nil {
 			c.Server.Invite = true
 			i, _ := c.Add()
@@ -282,7 +282,7 @@ func TestCaps(t *testing.T) {
 	if err := begin(7, one); !errors.Is(err, ErrSource) {
 		t.Errorf("a third of one source: %v", err)
 	}
-	c := b.Match(Key{1, 0})
+	c := b.Match(Key{1, 0}, time.Now())
 	c.Respond(0, 486, []byte("x"))
 	c.Unlock()
 	if err := begin(8, other); err != nil {
@@ -302,7 +302,7 @@ func TestCaps(t *testing.T) {
 func TestUnsentRequestIsOver(t *testing.T) {
 	b := newBench(t, Options[string, int]{})
 	b.refuse = true
-	c, _, err := b.Begin(Key{}, netip.Addr{})
+	c, _, err := b.Begin(Key{}, netip.Addr{}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,12 +358,14 @@ func TestNothingLeaks(t *testing.T) {
 		b.Table = table
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			k := Key{1, rapid.Uint64Range(0, 5).Draw(rt, "key")}
-			c, fresh, err := b.Begin(k, netip.MustParseAddr("192.0.2.1"))
+			c, fresh, err := b.Begin(k, netip.MustParseAddr("192.0.2.1"), now)
 			if err != nil {
 				rt.Fatal(err)
 			}
 			if fresh {
-				c.Server.Invite = k[1]%2 == 0
+				if c.Server.Invite = k[1]%2 == 0; c.Server.Invite {
+					c.Quieten()
+				}
 				for range rapid.IntRange(1, 3).Draw(rt, "forks") {
 					i, _ := c.Add()
 					_ = c.Forward(0, i, "down", c.Server.Invite, false, []byte("request")) // Send never fails here
@@ -436,7 +438,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	var text [BranchLen]byte
 	one := func() {
 		n++
-		c, _, err := table.Begin(Key{1, n}, source)
+		c, _, err := table.Begin(Key{1, n}, source, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -444,7 +446,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		id, _, _ := branch.Open(branch.Append(text[:0], c.ID(i), 1))
 		_ = c.Forward(0, i, "down", false, false, request) // Send never fails here
 		c.Unlock()
-		c = table.Find(id)
+		c = table.Find(id, now)
 		c.Take(0, i, 200)
 		c.Respond(0, 200, response)
 		c.Unlock()

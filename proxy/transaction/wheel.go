@@ -66,7 +66,6 @@ func (c *Context[F, T]) settle() {
 }
 
 // after is the tick at which d has certainly gone by.
-func (t *Table[F, T]) after(d time.Duration) uint32 {
-	elapsed := t.o.Now().Sub(t.start)
-	return uint32((elapsed + d + resolution - 1) / resolution) //nolint:gosec // 13 years
+func (c *Context[F, T]) after(d time.Duration) uint32 {
+	return uint32((c.at.Sub(c.table.start) + d + resolution - 1) / resolution) //nolint:gosec // 13 years
 }
