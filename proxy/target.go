@@ -108,9 +108,9 @@ func (p *Proxy) byTicket(w *worker, m *index.Message, f wire.Flow, r *road) (tar
 	to := t.flow
 	if t.kind == dialogToken {
 		switch t.tag {
-		case p.tagHash(m.Bytes(m.From.Tag)):
+		case tagHash(m.Bytes(m.From.Tag)):
 			to = t.callee
-		case p.tagHash(m.Bytes(m.To.Tag)):
+		case tagHash(m.Bytes(m.To.Tag)):
 			to = t.caller
 		default:
 			return target{}, false // another dialog's token

@@ -37,7 +37,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	got, ok := p.redeem(w, p.appendDialogToken(nil, []byte("tag"), udp, tcp))
-	if !ok || got.kind != dialogToken || got.caller != udp || got.callee != tcp || got.tag != p.tagHash([]byte("tag")) {
+	if !ok || got.kind != dialogToken || got.caller != udp || got.callee != tcp || got.tag != tagHash([]byte("tag")) {
 		t.Errorf("a dialog came back as %+v, %v", got, ok)
 	}
 }

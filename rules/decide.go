@@ -60,14 +60,10 @@ func (s *Set) Decide(ctx context.Context, stage guard.Stage, f *guard.Facts, d *
 }
 
 func (s *Set) isEmergency(ctx context.Context, stage guard.Stage, f *guard.Facts) bool {
-	if stage >= guard.StageReply {
+	if stage >= guard.StageReply || s.env.help < 0 {
 		return false
 	}
-	id, ok := s.env.ids[emergencyFact]
-	if !ok {
-		return false
-	}
-	v, err := f.AskID(ctx, id)
+	v, err := f.AskID(ctx, s.env.help)
 	return err == nil && v.True()
 }
 

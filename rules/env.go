@@ -17,15 +17,19 @@ import (
 type Env struct {
 	facts []guard.Fact
 	ids   map[string]int
+	help  int // number of emergencyFact, -1 if no guard has it
 }
 
 // NewEnv makes the environment of the facts, in the order in which the engine
 // numbers them: that of the guards.
 func NewEnv(guards []*guard.Guard) *Env {
-	e := &Env{ids: map[string]int{}}
+	e := &Env{ids: map[string]int{}, help: -1}
 	for _, g := range guards {
 		for _, f := range g.Facts {
 			e.ids[f.Name] = len(e.facts)
+			if f.Name == emergencyFact {
+				e.help = len(e.facts)
+			}
 			e.facts = append(e.facts, f)
 		}
 	}

@@ -49,11 +49,13 @@ func (s *Badger) Put(_ context.Context, key, val []byte, ttl time.Duration) erro
 
 // Batch puts many items and deletes keys at once; see guard.Store.
 func (s *Badger) Batch(_ context.Context, put []guard.Item, gone [][]byte) error {
-	for _, i := range put {
-		if err := s.room(i.Key); err != nil {
-			if isHistory(i.Key) {
-				s.dropped.Add(uint64(len(put) - 1))
-			}
+	if k := firstHistory(put); k != nil {
+		if err := s.room(k); err != nil {
+			s.dropped.Add(uint64(len(put) - 1))
+			return err
+		}
+	} else if len(put) > 0 {
+		if err := s.room(put[0].Key); err != nil {
 			return err
 		}
 	}
@@ -74,6 +76,16 @@ func (s *Badger) Batch(_ context.Context, put []guard.Item, gone [][]byte) error
 		}
 	}
 	return s.wrote("write", s.firstDurable(put, gone), w.Flush())
+}
+
+// firstHistory is a key of a batch that is refused first, nil if there is none.
+func firstHistory(put []guard.Item) []byte {
+	for _, i := range put {
+		if isHistory(i.Key) {
+			return i.Key
+		}
+	}
+	return nil
 }
 
 // firstDurable is a key of a batch that has to be on disk, nil if there is none.
