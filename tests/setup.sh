@@ -6,6 +6,7 @@ while read -r program package; do
 	command -v "$program" >/dev/null 2>&1 || PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null 2>&1 || need+=("$package")
 done <<-LIST
 	sipp sip-tester
+	baresip baresip-core
 	kamailio kamailio
 	clang-14 clang-14
 	llvm-strip-14 llvm-14
