@@ -149,21 +149,3 @@ func ownAddresses() map[netip.Addr]bool {
 	}
 	return out
 }
-
-// pick is the listener to send from towards an address: the one the request
-// came over if it fits, else the first that fits.
-func (p *Proxy) pick(t guard.Transport, to netip.Addr, like uint16) (uint16, bool) {
-	fits := func(l *listener) bool {
-		a := l.bound.Addr()
-		return l.Transport == t && (a.Is4() == to.Is4() || a.IsUnspecified() && a.Is6())
-	}
-	if int(like) < len(p.listeners) && fits(p.listeners[like]) {
-		return like, true
-	}
-	for i, l := range p.listeners {
-		if fits(l) {
-			return uint16(i), true //nolint:gosec // the wire bounds the number of listeners
-		}
-	}
-	return 0, false
-}

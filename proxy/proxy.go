@@ -139,6 +139,10 @@ type Options struct {
 	// open for sources that are over every budget. Nil: no lane.
 	Emergency func(*guard.Message) bool
 
+	// Source is the address that the system sends from towards another, for a
+	// guard with several network cards. Nil: the kernel is asked.
+	Source func(to netip.Addr) netip.Addr
+
 	Transactions  int           // at once; default 131072
 	PerSource     int           // transactions of one source that wait for an answer; default 256
 	Forks         int           // bindings one request goes to; default 8

@@ -50,6 +50,7 @@ type Proxy struct {
 	ends       chan guard.Call
 	lookups    chan lookup
 	names      lookedUp
+	picked     picked
 	metrics    *metrics
 
 	workers []*worker
@@ -71,6 +72,9 @@ func New(c Config, o Options) (*Proxy, error) {
 	o.Forks = min(cmp.Or(o.Forks, 8), transaction.MaxClients)
 	o.Amplification = cmp.Or(o.Amplification, 2)
 	o.Patience = cmp.Or(o.Patience, 6*time.Second)
+	if o.Source == nil {
+		o.Source = sourceOf
+	}
 	if o.Engine == nil || o.Now == nil {
 		return nil, errors.New("a proxy needs an engine and a clock")
 	}

@@ -114,18 +114,28 @@ func TestInlineKill(t *testing.T) {
 	}
 }
 
-// probe sends an OPTIONS from an outside address and returns what came back.
+// probe sends an OPTIONS from an outside address and returns the first line of
+// what came back.
 func probe(t *testing.T, l *lab, from string) string {
+	t.Helper()
+	return options(t, l, from, "10.77.1.1", "probe")
+}
+
+// options sends an OPTIONS with a User-Agent.
+func options(t *testing.T, l *lab, from, to, agent string) string {
 	t.Helper()
 	script := `
 import socket,sys
-s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind((sys.argv[1],0)); s.settimeout(1)
+me,to,agent=sys.argv[1:4]
+six=":" in to
+s=socket.socket(socket.AF_INET6 if six else socket.AF_INET,socket.SOCK_DGRAM); s.bind((me,0)); s.settimeout(1)
 p=s.getsockname()[1]
-s.sendto(("OPTIONS sip:100@10.77.1.1 SIP/2.0\r\nVia: SIP/2.0/UDP %s:%d;branch=z9hG4bKprobe%d;rport\r\nFrom: <sip:p@x>;tag=1\r\nTo: <sip:100@10.77.1.1>\r\nCall-ID: %d@p\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"%(sys.argv[1],p,p,p)).encode(),("10.77.1.1",5060))
+b=lambda a: "["+a+"]" if six else a
+s.sendto(("OPTIONS sip:100@%s SIP/2.0\r\nVia: SIP/2.0/UDP %s:%d;branch=z9hG4bKprobe%d;rport\r\nFrom: <sip:p@x.example>;tag=1\r\nTo: <sip:100@%s>\r\nCall-ID: %d@p\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nUser-Agent: %s\r\nContent-Length: 0\r\n\r\n"%(b(to),b(me),p,p,b(to),p,agent)).encode(),(to,5060))
 try: print(s.recv(4096).decode().split("\r\n")[0])
 except socket.timeout: pass
 `
-	out, err := l.in(l.outside, "python3", "-c", script, from).CombinedOutput()
+	out, err := l.in(l.outside, "python3", "-c", script, from, to, agent).CombinedOutput()
 	if err != nil {
 		t.Fatalf("probe: %v: %s", err, out)
 	}

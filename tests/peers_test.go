@@ -1,7 +1,7 @@
 package tests
 
 import (
-	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -105,7 +105,10 @@ func (s sipp) command(t *testing.T, l *lab) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	host, port, _ := strings.Cut(s.local, ":")
+	host, port, err := net.SplitHostPort(s.local)
+	if err != nil {
+		t.Fatal(err)
+	}
 	args := []string{"-sf", scenario, "-i", host, "-p", port, "-nostdin", "-m", strconv.Itoa(max(1, s.calls)), "-timeout", "60", "-timeout_error", "-trace_err", "-key", "to", s.to}
 	if s.remote != "" {
 		args = append(args, s.remote, "-r", strconv.Itoa(max(1, s.rate)), "-recv_timeout", "12000", "-d", strconv.Itoa(int(s.talk.Milliseconds())))
@@ -199,4 +202,4 @@ func must(t *testing.T, what string, r result) {
 	}
 }
 
-func addr(host string, port int) string { return fmt.Sprintf("%s:%d", host, port) }
+func addr(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
