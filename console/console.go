@@ -29,6 +29,11 @@ type BanRequest struct {
 	Reason string        `json:"reason"`
 }
 
+// Banned answers a BanRequest.
+type Banned struct {
+	Warning string `json:"warning,omitempty"` // what is not as it should be
+}
+
 // A LiftRequest asks that bans end.
 type LiftRequest struct {
 	Prefix netip.Prefix `json:"prefix"`
@@ -37,7 +42,8 @@ type LiftRequest struct {
 
 // Lifted says what a lift ended.
 type Lifted struct {
-	Bans []Ban `json:"bans"`
+	Bans    []Ban  `json:"bans"`
+	Warning string `json:"warning,omitempty"` // what is not as it should be
 }
 
 // An Account is one account without its secrets.

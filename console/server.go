@@ -18,7 +18,7 @@ import (
 type Daemon interface {
 	Status(context.Context) Status
 	Bans(context.Context) []Ban
-	Ban(context.Context, BanRequest) error
+	Ban(context.Context, BanRequest) (Banned, error)
 	Lift(context.Context, LiftRequest) (Lifted, error)
 	Accounts(context.Context) []Account
 	AddAccount(context.Context, AccountRequest) error
@@ -95,7 +95,7 @@ func (c *Console) handler() http.Handler {
 	d, mux := c.o.Daemon, http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", get(func(r *http.Request) (any, error) { return d.Status(r.Context()), nil }))
 	mux.HandleFunc("GET /v1/bans", get(func(r *http.Request) (any, error) { return d.Bans(r.Context()), nil }))
-	mux.HandleFunc("POST /v1/bans", post(c, func(r *http.Request, in BanRequest) (any, error) { return struct{}{}, d.Ban(r.Context(), in) }))
+	mux.HandleFunc("POST /v1/bans", post(c, func(r *http.Request, in BanRequest) (any, error) { return d.Ban(r.Context(), in) }))
 	mux.HandleFunc("POST /v1/lift", post(c, func(r *http.Request, in LiftRequest) (any, error) { return d.Lift(r.Context(), in) }))
 	mux.HandleFunc("GET /v1/accounts", get(func(r *http.Request) (any, error) { return d.Accounts(r.Context()), nil }))
 	mux.HandleFunc("POST /v1/accounts", post(c, func(r *http.Request, in AccountRequest) (any, error) {

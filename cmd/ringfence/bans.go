@@ -44,9 +44,11 @@ func newBans(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := g.client().Do(c.Context(), http.MethodPost, "/v1/bans", console.BanRequest{Prefix: p, For: d, Reason: reason}, &struct{}{}); err != nil {
+			var done console.Banned
+			if err := g.client().Do(c.Context(), http.MethodPost, "/v1/bans", console.BanRequest{Prefix: p, For: d, Reason: reason}, &done); err != nil {
 				return err
 			}
+			warn(c.ErrOrStderr(), done.Warning)
 			fmt.Fprintf(c.OutOrStdout(), "%s is banned for %s. Undo: ringfence lift %s\n", p, short(d), args[0])
 			return nil
 		},
@@ -85,6 +87,7 @@ func newLift(g *globals) *cobra.Command {
 			if err := g.client().Do(c.Context(), http.MethodPost, "/v1/lift", console.LiftRequest{Prefix: p, Reason: reason}, &lifted); err != nil {
 				return err
 			}
+			warn(c.ErrOrStderr(), lifted.Warning)
 			if g.format == "json" {
 				return g.show(c.OutOrStdout(), lifted, "", nil)
 			}
@@ -99,6 +102,13 @@ func newLift(g *globals) *cobra.Command {
 	}
 	c.Flags().StringVar(&reason, "reason", "", "why; it is kept")
 	return c
+}
+
+// warn says what is not as it should be, if anything.
+func warn(w io.Writer, warning string) {
+	if warning != "" {
+		fmt.Fprintln(w, "warning:", warning)
+	}
 }
 
 func parsePrefix(text string) (netip.Prefix, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -61,15 +62,25 @@ func (g *guardian) Bans(context.Context) []console.Ban {
 }
 
 // Ban bans by hand.
-func (g *guardian) Ban(ctx context.Context, in console.BanRequest) error {
+func (g *guardian) Ban(ctx context.Context, in console.BanRequest) (console.Banned, error) {
 	if !in.Prefix.IsValid() || in.For <= 0 {
-		return fmt.Errorf("a ban needs a prefix and a duration")
+		return console.Banned{}, fmt.Errorf("a ban needs a prefix and a duration")
 	}
 	if least := 8; in.Prefix.Bits() < least || in.Prefix.Addr().Is6() && in.Prefix.Bits() < 2*least {
-		return fmt.Errorf("%s is too wide to ban by hand: at least /%d, or /%d for IPv6", in.Prefix, least, 2*least)
+		return console.Banned{}, fmt.Errorf("%s is too wide to ban by hand: at least /%d, or /%d for IPv6", in.Prefix, least, 2*least)
 	}
 	now := g.now()
-	return g.bans.Ban(ctx, bans.Ban{Prefix: in.Prefix, At: now, Until: now.Add(in.For), Rule: "by-hand", Reason: cmp.Or(in.Reason, "no reason given")})
+	warning, err := unwritten(g.bans.Ban(ctx, bans.Ban{Prefix: in.Prefix, At: now, Until: now.Add(in.For), Rule: "by-hand", Reason: cmp.Or(in.Reason, "no reason given")}))
+	return console.Banned{Warning: warning}, err
+}
+
+// unwritten makes a warning of a refusal by the disk: what was asked for is in
+// force all the same.
+func unwritten(err error) (warning string, left error) {
+	if errors.Is(err, bans.ErrUnwritten) {
+		return err.Error() + "; it is tried again, make room", nil
+	}
+	return "", err
 }
 
 // Lift ends bans.
@@ -78,7 +89,8 @@ func (g *guardian) Lift(ctx context.Context, in console.LiftRequest) (console.Li
 		return console.Lifted{}, fmt.Errorf("a lift needs an address or a prefix")
 	}
 	ended, err := g.bans.Lift(ctx, in.Prefix, in.Reason)
-	out := console.Lifted{Bans: []console.Ban{}}
+	warning, err := unwritten(err)
+	out := console.Lifted{Bans: []console.Ban{}, Warning: warning}
 	for _, b := range ended {
 		out.Bans = append(out.Bans, banOf(b))
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -20,8 +22,8 @@ func newFilter(g *globals) *cobra.Command {
 				return err
 			}
 			rows := [][]string{{"filter", s.Filter}}
-			for reason, n := range s.Screen {
-				rows = append(rows, []string{reason, fmt.Sprint(n)})
+			for _, reason := range slices.Sorted(maps.Keys(s.Screen)) {
+				rows = append(rows, []string{reason, fmt.Sprint(s.Screen[reason])})
 			}
 			return g.show(c.OutOrStdout(), map[string]any{"filter": s.Filter, "packets": s.Screen}, "WHAT\tPACKETS", rows)
 		},

@@ -180,7 +180,20 @@ func (b *Book) Ban(ctx context.Context, x Ban) error {
 	if err := b.put(&x, x.Until.Sub(x.At), 1, 0); err != nil {
 		return err
 	}
-	return b.write(ctx, key{p, x.Port})
+	return b.writeSoon(ctx, key{p, x.Port})
+}
+
+// ErrUnwritten tells that a ban or lift is in force and that the disk refused it:
+// until it takes it, which is tried again and again, a restart forgets it.
+var ErrUnwritten = errors.New("in force, but not on disk yet")
+
+// writeSoon writes an entry, now or when the disk takes it.
+func (b *Book) writeSoon(ctx context.Context, k key) error {
+	if err := b.write(ctx, k); err != nil {
+		b.again(k)
+		return fmt.Errorf("%w: %w", ErrUnwritten, err)
+	}
+	return nil
 }
 
 // canonical is the prefix without host bits, an IPv4 one as IPv4.
@@ -345,11 +358,7 @@ func (b *Book) Lift(ctx context.Context, p netip.Prefix, why string) ([]Ban, err
 	}
 	b.mu.Unlock()
 	for _, x := range lifted {
-		k := key{x.Prefix, x.Port}
-		if err := b.write(ctx, k); err != nil {
-			errs = append(errs, err)
-			b.again(k)
-		}
+		errs = append(errs, b.writeSoon(ctx, key{x.Prefix, x.Port}))
 	}
 	sort(lifted)
 	return lifted, errors.Join(errs...)
