@@ -142,22 +142,28 @@ except socket.timeout: pass
 	return strings.TrimSpace(string(out))
 }
 
-// TestInlineFailover takes the first of two next hops away.
+// TestInlineFailover has a first next hop that is away, or takes no calls.
 func TestInlineFailover(t *testing.T) {
 	needs(t, "sipp")
-	bob := freePort(t)
-	guard := freePort(t)
-	dead := freePort(t)
-	d := start(t, "", t.TempDir(), "--config", writeConfig(t, "version: 1\n"+
-		"listen: [{transport: udp, address: \"127.0.0.1:"+itoa(guard)+"\"}]\n"+
-		"next_hops:\n"+
-		"  - {name: first, address: \"127.0.0.1:"+itoa(dead)+"\", probe: -1s}\n"+
-		"  - {name: second, address: \"127.0.0.1:"+itoa(bob)+"\", priority: 1, probe: -1s}\n"+
-		"screen: {mode: \"off\"}\nmetrics: \"off\"\n"), "--rules", "none")
-	answered := sipp{scenario: "answer", local: addr("127.0.0.1", bob), user: "bob"}.background(t, nil)
-	must(t, "a call with the first next hop away", sipp{scenario: "trunk", local: addr("127.0.0.1", freePort(t)), remote: addr("127.0.0.1", guard), user: "caller", to: "bob", talk: 100 * time.Millisecond}.run(t, nil))
-	must(t, "the second answers", answered())
-	_ = d
+	for _, c := range []struct{ name, first string }{{"away", ""}, {"answers 503", "unavailable"}} {
+		t.Run(c.name, func(t *testing.T) {
+			first, second, server := addr("127.0.0.1", freePort(t)), addr("127.0.0.1", freePort(t)), addr("127.0.0.1", freePort(t))
+			start(t, "", t.TempDir(), "--config", writeConfig(t, "version: 1\n"+
+				"listen: [{transport: udp, address: \""+server+"\"}]\n"+
+				"next_hops:\n"+
+				"  - {name: first, address: \""+first+"\", probe: -1s}\n"+
+				"  - {name: second, address: \""+second+"\", priority: 1, probe: -1s}\n"+
+				"screen: {mode: \"off\"}\nmetrics: \"off\"\n"), "--rules", "none")
+			refused := func() result { return result{} }
+			if c.first != "" {
+				refused = sipp{scenario: c.first, local: first}.background(t, nil)
+			}
+			answered := sipp{scenario: "answer", local: second, user: "bob"}.background(t, nil)
+			must(t, "a call with the first next hop gone", sipp{scenario: "trunk", local: addr("127.0.0.1", freePort(t)), remote: server, user: "caller", to: "bob", talk: 100 * time.Millisecond}.run(t, nil))
+			must(t, "the first refuses", refused())
+			must(t, "the second answers", answered())
+		})
+	}
 }
 
 func writeConfig(t *testing.T, text string) string {
