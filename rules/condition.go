@@ -178,7 +178,7 @@ func (ld *loader) issue(r *reader, n *yaml.Node, line, col int, code, message st
 		return
 	}
 	at := []rune(lines[line-1])
-	col = min(col, len(at))
+	col = min(max(col, 0), len(at))
 	if strings.HasPrefix(message, "undeclared reference to '") {
 		for col > 0 && inName(at[col-1]) {
 			col--

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,6 +21,7 @@ func (r *reader) say(n *yaml.Node, s Severity, code, form string, args ...any) {
 	if n != nil {
 		p.Line, p.Col = n.Line, n.Column
 	}
+	p.Line, p.Col = max(p.Line, 1), max(p.Col, 1) // what concerns the whole file stands at its beginning
 	*r.problems = append(*r.problems, p)
 }
 
@@ -29,28 +31,33 @@ func (r *reader) bad(n *yaml.Node, code, form string, args ...any) {
 
 // parse reads the text as one YAML document, nil if it is none.
 func (r *reader) parse(text []byte) *yaml.Node {
+	root := r.document(text)
+	if root != nil {
+		r.anchors(root, 0)
+	}
+	return root
+}
+
+// document is parse with anchors allowed.
+func (r *reader) document(text []byte) *yaml.Node {
 	var doc yaml.Node
 	err := yaml.Load(text, &doc)
 	var one *yaml.LoadError
 	var many *yaml.LoadErrors
 	switch {
+	case len(bytes.TrimSpace(text)) == 0 || err == nil && len(doc.Content) == 0:
+		r.bad(nil, "empty", "the file is empty; it begins with version: 1")
 	case errors.As(err, &many) && len(many.Errors) > 0:
 		one = many.Errors[0]
 		fallthrough
 	case errors.As(err, &one):
-		*r.problems = append(*r.problems, Problem{File: r.file, Line: one.Mark.Line, Col: one.Mark.Column, Code: "yaml", Text: one.Message})
-		return nil
+		r.bad(&yaml.Node{Line: one.Mark.Line, Column: one.Mark.Column}, "yaml", "%s", one.Message)
 	case err != nil:
-		*r.problems = append(*r.problems, Problem{File: r.file, Code: "yaml", Text: err.Error()})
-		return nil
+		r.bad(nil, "yaml", "%v", err)
+	default:
+		return doc.Content[0]
 	}
-	if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 {
-		r.bad(nil, "empty", "the file is empty")
-		return nil
-	}
-	root := doc.Content[0]
-	r.anchors(root, 0)
-	return root
+	return nil
 }
 
 // anchors refuses anchors and aliases: a rule must say itself what it says.

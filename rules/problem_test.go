@@ -23,10 +23,10 @@ func TestProblems(t *testing.T) {
 	}
 	tests := []struct{ name, code, text, file string }{
 		// the shape of the file
-		{"empty", "yaml", "no documents", ""},
-		{"binary", "yaml", "control characters", "\x00\xff"},
+		{"empty", "empty", "begins with version: 1", "‸"},
+		{"binary", "yaml", "control characters", "‸\x00\xff"},
 		{"syntax", "yaml", "did not find expected", head + "rules:\n  - id: a\n   ‸title: [\n"},
-		{"two documents", "yaml", "multiple", one("sip.new_call") + "---\nversion: 1\n"},
+		{"two documents", "yaml", "multiple", "‸" + one("sip.new_call") + "---\nversion: 1\n"},
 		{"a text", "shape", "must be a mapping", "‸hello"},
 		{"no version", "version", "needs version: 1", "‸name: x\n"},
 		{"newer version", "version", "version 2 is not one", "version: ‸2\n"},

@@ -122,13 +122,11 @@ func Test(ctx context.Context, fsys fs.FS, names []string, o TestOptions) *Repor
 
 // parseLoose is parse with anchors allowed: tests repeat themselves.
 func (r *reader) parseLoose(text []byte) *yaml.Node {
-	var doc yaml.Node
-	if err := yaml.Load(text, &doc); err != nil || len(doc.Content) == 0 {
-		r.bad(nil, "yaml", "%v", err)
-		return nil
+	root := r.document(text)
+	if root != nil {
+		resolve(root, 0)
 	}
-	resolve(doc.Content[0], 0)
-	return doc.Content[0]
+	return root
 }
 
 // resolve puts in place of aliases what they stand for.
@@ -449,6 +447,9 @@ func (t *ruleTest) expect(n *yaml.Node) []string {
 	r := t.r
 	f := r.fields(n, "expect", "at", "action", "status", "rule", "ban", "excepted", "shadow")
 	from, to := 1, len(t.seen)
+	if to == 0 {
+		return []string{fmt.Sprintf("line %d: nothing was sent that anything could be expected of", n.Line)}
+	}
 	if at := f["at"]; at != nil && at.Value != "all" {
 		v, err := strconv.Atoi(at.Value)
 		if err != nil || v < 1 || v > len(t.seen) {

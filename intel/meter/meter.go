@@ -19,12 +19,12 @@ import (
 )
 
 const (
-	ways    = 8  // keys of a set
-	slices  = 8  // a window is counted in that many parts
-	shards  = 64 // locks of a meter
-	exact   = 32 // different items of a key that are told apart exactly
-	ticks   = 64 // parts of a window to which an item's age is known
-	buckets = 64 // registers of a distinct counter
+	ways    = 8   // keys of a set
+	slices  = 8   // a window is counted in that many parts
+	shards  = 64  // locks of a meter
+	exact   = 32  // different items of a key that are told apart exactly
+	ticks   = 64  // parts of a window to which an item's age is known
+	buckets = 256 // registers of a distinct counter
 )
 
 // Options says how much is counted.
@@ -84,7 +84,7 @@ type cell struct {
 }
 
 // different are the items of one key: the newest exactly, and a sketch of all
-// for when there were more within a window. The sketch is a HyperLogLog of 64
+// for when there were more within a window. The sketch is a HyperLogLog of 256
 // registers for each of two halves of the window: the one that fills and the
 // one before it.
 type different struct {
@@ -212,7 +212,7 @@ func (m *Meters) Add(i int, key uint64, n int64, at time.Time) int64 {
 
 // AddDistinct notes item for key and returns the number of different items. Up
 // to 32 it is exact, with an age that is known to a 64th of the window; above it
-// is an estimate over the last half to whole window, about an eighth off, and
+// is an estimate over the last half to whole window, about a sixteenth off, and
 // never below 32.
 func (m *Meters) AddDistinct(i int, key, item uint64, at time.Time) int64 {
 	list := *m.list.Load()

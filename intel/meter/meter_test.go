@@ -98,7 +98,7 @@ func TestThresholdsOfDistinct(t *testing.T) {
 	for i := range uint64(10_000) {
 		m.AddDistinct(0, 2, i, start)
 	}
-	if got := m.Value(0, 2, start); got < 6000 || got > 14000 {
+	if got := m.Value(0, 2, start); got < 7000 || got > 13000 {
 		t.Fatalf("%d of 10,000", got)
 	}
 	if got := m.Value(0, 2, start.Add(2*time.Minute)); got != 0 {
