@@ -110,7 +110,7 @@ func holder(nic *net.Interface) string {
 	if err != nil {
 		return fmt.Sprintf("XDP program %d", id)
 	}
-	defer p.Close() //nolint:errcheck // a descriptor that was only read
+	defer p.Close()
 	info, err := p.Info()
 	if err != nil {
 		return fmt.Sprintf("XDP program %d", id)

@@ -98,7 +98,7 @@ func pinnable(dir string) (usable, why string) {
 		return "", fmt.Sprintf("%s: %v", filepath.Dir(dir), err)
 	}
 	if fs.Type != unix.BPF_FS_MAGIC {
-		return "", fmt.Sprintf("%s is not a bpf file system: mount one with: mount -t bpf bpf /sys/fs/bpf", filepath.Dir(dir))
+		return "", filepath.Dir(dir) + " is not a bpf file system: mount one with: mount -t bpf bpf /sys/fs/bpf"
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err.Error()

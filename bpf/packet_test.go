@@ -3,6 +3,7 @@ package bpf
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -55,7 +56,7 @@ func (s shape) frame() []byte {
 		b = append(b, 0x86, 0xdd)
 		chain := s.extensions
 		if s.fragment != 0 && !s.noFragHeader {
-			chain = append(chain[:len(chain):len(chain)], 44)
+			chain = append(slices.Clip(chain), 44)
 		}
 		var ext []byte
 		for i := range chain {

@@ -34,14 +34,6 @@ func site(s screenSource, v6 bool) screenSource {
 	return s
 }
 
-// addr is the host of a key, unmapped.
-func (s screenSource) addr() netip.Addr {
-	var b [16]byte
-	binary.NativeEndian.PutUint64(b[:8], s.High)
-	binary.NativeEndian.PutUint64(b[8:], s.Low)
-	return netip.AddrFrom16(b).Unmap()
-}
-
 // canonical masks p and unmaps it.
 func canonical(p netip.Prefix) (netip.Prefix, error) {
 	if !p.IsValid() {

@@ -149,9 +149,9 @@ func (p *Proxy) found(w *worker, l lookup, at netip.AddrPort, ok bool) {
 	switch {
 	case c.Server.State.Final() || !p.reread(w, c):
 	case x.canceled:
-		p.finish(w, c, 487, nil)
+		p.finish(w, c, 487)
 	case !ok || p.toAddress(w, l.to, at, c.Server.Flow.Listener) != 0:
-		p.finish(w, c, 502, nil)
+		p.finish(w, c, 502)
 	default:
 		p.introduceAgain(w, c)
 		r := p.readRoad(w, &w.again)
@@ -160,7 +160,7 @@ func (p *Proxy) found(w *worker, l lookup, at netip.AddrPort, ok bool) {
 			f := c.Server.Flow
 			p.began(w, f)
 		} else {
-			p.finish(w, c, 502, nil)
+			p.finish(w, c, 502)
 		}
 	}
 	c.Unlock()

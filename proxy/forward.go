@@ -48,7 +48,7 @@ func (p *Proxy) launch(w *worker, c *reqContext, f wire.Flow, r *road, loop uint
 	m, x := &w.in, &c.Data
 	status := p.find(w, c, f, r)
 	if status > 0 {
-		p.finish(w, c, status, nil)
+		p.finish(w, c, status)
 		return false
 	}
 	if m.Method == index.Invite {
@@ -65,7 +65,7 @@ func (p *Proxy) launch(w *worker, c *reqContext, f wire.Flow, r *road, loop uint
 		}
 	}
 	if sent == 0 && !p.another(w, c) {
-		p.finish(w, c, 503, nil)
+		p.finish(w, c, 503)
 		return false
 	}
 	return true
@@ -328,7 +328,7 @@ func (p *Proxy) passAck(w *worker, f wire.Flow, loop uint64) {
 	r := p.readRoad(w, m)
 	t, ok := target{}, false
 	if r.token {
-		t, ok = p.byTicket(w, m, f, &r)
+		t, ok = p.byTicket(m, &r)
 	} else if t, ok = p.byDialog(&w.msg); !ok && !w.msg.Inside {
 		// A phone that ignores Record-Route: the hop of the call is found again.
 		x := exchange{pool: p.c.Pool}
@@ -347,7 +347,7 @@ func (p *Proxy) passAck(w *worker, f wire.Flow, loop uint64) {
 }
 
 // finish gives a final response of our own in a locked context.
-func (p *Proxy) finish(w *worker, c *reqContext, status int, lines []byte) {
+func (p *Proxy) finish(w *worker, c *reqContext, status int) {
 	x := &c.Data
 	m := &w.in
 	if x.request != nil {
@@ -357,7 +357,7 @@ func (p *Proxy) finish(w *worker, c *reqContext, status int, lines []byte) {
 		}
 		m = &w.again
 	}
-	msg := p.compose(w, m, c.Server.Flow.Remote, status, "", p.tag(w, m, c.Server.Flow), lines)
+	msg := p.compose(w, m, c.Server.Flow.Remote, status, "", p.tag(w, m, c.Server.Flow), nil)
 	if c.Respond(w.number, status, msg) {
 		p.metrics.response(status)
 	}

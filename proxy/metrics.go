@@ -59,7 +59,7 @@ func newMetrics(p *Proxy, r prometheus.Registerer) *metrics {
 		for n := range methods {
 			for a := range actions {
 				m.messages[t][n][a] = messages.WithLabelValues(
-					guard.Transport(t).String(), index.Method(n).String(), guard.Action(a).String()) //nolint:gosec // small
+					guard.Transport(t).String(), index.Method(n).String(), guard.Action(a).String())
 			}
 		}
 	}
@@ -73,7 +73,7 @@ func newMetrics(p *Proxy, r prometheus.Registerer) *metrics {
 		Name: "ringfence_forwarded_total", Help: "Requests that were sent on.",
 	}, []string{"transport"})
 	for t := range transports {
-		m.forwards[t] = forwards.WithLabelValues(guard.Transport(t).String()) //nolint:gosec // small
+		m.forwards[t] = forwards.WithLabelValues(guard.Transport(t).String())
 	}
 	drops := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "ringfence_dropped_total", Help: "Messages that went no further, other than by a rule.",

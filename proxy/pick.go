@@ -41,7 +41,7 @@ func (p *Proxy) pick(t guard.Transport, to netip.Addr, like uint16) (uint16, boo
 	for i, l := range p.listeners {
 		if l.fits(t, to) {
 			if fit++; fit == 1 {
-				first = uint16(i) //nolint:gosec // the wire bounds the number of listeners
+				first = uint16(i)
 			}
 		}
 	}
@@ -85,10 +85,10 @@ func (p *Proxy) pickOnCard(w way, first uint16) uint16 {
 			continue
 		}
 		if l.bound.Addr() == source {
-			return uint16(i) //nolint:gosec // the wire bounds the number of listeners
+			return uint16(i)
 		}
 		if !found {
-			best, found = uint16(i), true //nolint:gosec // the wire bounds the number of listeners
+			best, found = uint16(i), true
 		}
 	}
 	return best

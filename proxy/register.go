@@ -95,7 +95,7 @@ func (p *Proxy) writeContacts(w *worker, m *index.Message, from, to wire.Flow) {
 
 // restoreContacts gives a phone its own Contacts back in the 2xx to its
 // REGISTER, and learns from it whether the registrar keeps Path.
-func (p *Proxy) restoreContacts(w *worker, c *reqContext, m *index.Message) {
+func (p *Proxy) restoreContacts(w *worker, m *index.Message) {
 	contacts := m.Addresses(index.ContactName)
 	bound := false
 	for a, _, ok := contacts.Next(); ok; a, _, ok = contacts.Next() {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -193,7 +194,7 @@ func TestEmergencyWithoutAPool(t *testing.T) {
 
 func TestRegistrarWithoutPathIsFound(t *testing.T) {
 	for _, keeps := range []bool{true, false} {
-		t.Run(fmt.Sprint(keeps), func(t *testing.T) {
+		t.Run(strconv.FormatBool(keeps), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLab(t, onePBX, nil)
 				for i := range 2 {

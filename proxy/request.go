@@ -121,7 +121,7 @@ func (p *Proxy) strayCancel(w *worker, f wire.Flow, at time.Time) {
 			return
 		}
 	}
-	p.reply(w, f, p.proven(w, f), 481, "", nil)
+	p.reply(w, f, p.proven(f), 481, "", nil)
 }
 
 // introduce fills in what guards may know of a source.
@@ -191,7 +191,7 @@ func (p *Proxy) proves(w *worker, f wire.Flow, at time.Time) bool {
 }
 
 // proven tells whether a source that was not introduced has proved its address.
-func (p *Proxy) proven(w *worker, f wire.Flow) bool {
+func (p *Proxy) proven(f wire.Flow) bool {
 	if f.Transport.Stream() || p.trust.State(trustFlow(f), p.now()) != guard.Unknown {
 		return true
 	}
@@ -202,7 +202,7 @@ func (p *Proxy) proven(w *worker, f wire.Flow) bool {
 // malformed counts a message that cannot be judged, and answers it where an
 // answer can do no harm.
 func (p *Proxy) malformed(w *worker, f wire.Flow, problem index.Problem, at time.Time) {
-	proven := p.proven(w, f)
+	proven := p.proven(f)
 	p.metrics.drop(malformed)
 	if p.o.Malformed != nil {
 		p.o.Malformed(f.Remote, f.Transport, problem, proven)

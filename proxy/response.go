@@ -49,7 +49,7 @@ func (p *Proxy) response(w *worker, f wire.Flow, at time.Time) {
 	case transaction.Success:
 		p.success(w, c, i, f, at)
 	case transaction.Refusal:
-		p.refusal(w, c, i, f, at)
+		p.refusal(w, c, i, at)
 	case transaction.Absorbed:
 	}
 	judge := p.replied(w, c, i, at)
@@ -112,7 +112,7 @@ func (p *Proxy) success(w *worker, c *reqContext, i int, f wire.Flow, at time.Ti
 
 // refusal deals with a final response other than 2xx: the next hop may have a
 // substitute, others may still answer, and in the end the best goes back.
-func (p *Proxy) refusal(w *worker, c *reqContext, i int, f wire.Flow, at time.Time) {
+func (p *Proxy) refusal(w *worker, c *reqContext, i int, at time.Time) {
 	m, x := &w.in, &c.Data
 	if x.method == index.Invite {
 		p.acknowledge(w, c, i)
@@ -150,7 +150,7 @@ func (p *Proxy) best(w *worker, c *reqContext, at time.Time) {
 		return
 	}
 	if w.again.Parse(x.best, false, kept) != "" {
-		p.finish(w, c, 500, nil)
+		p.finish(w, c, 500)
 		return
 	}
 	p.settle(w, c, &w.again, at)
@@ -161,15 +161,15 @@ func (p *Proxy) settle(w *worker, c *reqContext, m *index.Message, at time.Time)
 	x := &c.Data
 	switch {
 	case x.canceled && x.method == index.Invite && m.Status != 487:
-		p.finish(w, c, 487, nil)
+		p.finish(w, c, 487)
 		return
 	case m.Status == 503 && len(c.Clients) > 1:
-		p.finish(w, c, 500, nil) // section 16.7 step 6: it is our next hop that is overloaded
+		p.finish(w, c, 500) // section 16.7 step 6: it is our next hop that is overloaded
 		return
 	case x.inside && (m.Status == 401 || m.Status == 407) && !p.byHops(c):
 		// Who answers a call of the PBX with a challenge wants its digest.
 		p.metrics.drop(digestLeak)
-		p.finish(w, c, 403, nil)
+		p.finish(w, c, 403)
 		return
 	}
 	status := m.Status
@@ -211,7 +211,7 @@ func (p *Proxy) relay(w *worker, c *reqContext, m *index.Message) {
 	if m.Vias < 2 { // who answers without the Vias that it got has lost the way back
 		p.metrics.drop(strayResponse)
 		if m.Status >= 300 {
-			p.finish(w, c, m.Status, nil)
+			p.finish(w, c, m.Status)
 		}
 		return
 	}
@@ -225,7 +225,7 @@ func (p *Proxy) relay(w *worker, c *reqContext, m *index.Message) {
 		}
 	}
 	if x.method == index.Register && !x.inside && m.Status/100 == 2 {
-		p.restoreContacts(w, c, m)
+		p.restoreContacts(w, m)
 	}
 	if (m.Status == 401 || m.Status == 407) && !x.inside {
 		p.challenged(w, c, m)
@@ -238,7 +238,7 @@ func (p *Proxy) relay(w *worker, c *reqContext, m *index.Message) {
 	if !x.proven && m.Status >= 200 && x.request != nil && !p.modest(len(w.out), len(x.request)) {
 		p.metrics.drop(amplification)
 		if m.Status >= 300 {
-			p.finish(w, c, m.Status, nil)
+			p.finish(w, c, m.Status)
 		} else {
 			c.Abandon()
 		}
@@ -302,9 +302,9 @@ func (p *Proxy) silence(w *worker, c *reqContext) {
 	case x.method != index.Invite:
 		c.Abandon()
 	case x.canceled:
-		p.finish(w, c, 487, nil)
+		p.finish(w, c, 487)
 	default:
-		p.finish(w, c, 408, nil)
+		p.finish(w, c, 408)
 	}
 }
 

@@ -74,7 +74,7 @@ const contactParam = "rf"
 func (p *Proxy) find(w *worker, c *reqContext, f wire.Flow, r *road) (status int) {
 	m, x := &w.in, &c.Data
 	if r.token {
-		if t, ok := p.byTicket(w, m, f, r); ok {
+		if t, ok := p.byTicket(m, r); ok {
 			w.targets = append(w.targets, t)
 			return 0
 		}
@@ -86,7 +86,7 @@ func (p *Proxy) find(w *worker, c *reqContext, f wire.Flow, r *road) (status int
 	}
 	outward := x.inside && p.ofPool(&w.msg)
 	switch {
-	case x.emergency && !(outward && p.c.EmergencyPool == p.c.Pool):
+	case x.emergency && (!outward || p.c.EmergencyPool != p.c.Pool):
 		return p.emergency(w, c, f)
 	case outward:
 		return p.outward(w, c, f, r)
@@ -103,7 +103,7 @@ func (p *Proxy) ofPool(m *guard.Message) bool {
 }
 
 // byTicket is the target that a token of ours names.
-func (p *Proxy) byTicket(w *worker, m *index.Message, f wire.Flow, r *road) (target, bool) {
+func (p *Proxy) byTicket(m *index.Message, r *road) (target, bool) {
 	t := &r.ticket
 	to := t.flow
 	if t.kind == dialogToken {

@@ -34,20 +34,24 @@ func TestWhereRequestsGo(t *testing.T) {
 		{"inside without a way", "pbx", "100@192.0.2.99:5080", nil, guard.Verdict{}, []string{"pbx: SIP/2.0 404"}},
 		{
 			"inside by address", "pbx", "100@192.0.2.99:5080", func(c *Config, _ *Options) { c.Egress = true },
-			guard.Verdict{}, []string{"far: INVITE"},
+			guard.Verdict{},
+			[]string{"far: INVITE"},
 		},
 		{"trunk to the pool", "trunk", "100@example.com", nil, guard.Verdict{}, []string{"pbx: INVITE"}},
 		{
 			"emergency", "alice", "112@example.com", func(c *Config, _ *Options) { c.EmergencyPool = "trunk" },
-			guard.Verdict{Action: guard.Allow, Emergency: true}, []string{"trunk: INVITE"},
+			guard.Verdict{Action: guard.Allow, Emergency: true},
+			[]string{"trunk: INVITE"},
 		},
 		{
 			"emergency without a next hop", "alice", "112@example.com", func(c *Config, _ *Options) { c.EmergencyPool = "none" },
-			guard.Verdict{Action: guard.Allow, Emergency: true}, []string{"alice: SIP/2.0 380"},
+			guard.Verdict{Action: guard.Allow, Emergency: true},
+			[]string{"alice: SIP/2.0 380"},
 		},
 		{
 			"emergency from inside", "pbx", "+49112@example.com", nil,
-			guard.Verdict{Action: guard.Allow, Emergency: true}, []string{"trunk: INVITE"},
+			guard.Verdict{Action: guard.Allow, Emergency: true},
+			[]string{"trunk: INVITE"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -95,7 +95,6 @@ func (w *memoryWire) take() []sent {
 // fakeEngine decides by a function; nil lets everything pass.
 type fakeEngine struct {
 	verdict func(*guard.Message) guard.Verdict
-	account string
 	judged  []string
 	replies []guard.Reply
 	targets []string

@@ -26,8 +26,7 @@ type worker struct {
 	text     []byte // pieces of it
 	token    [longestToken + macLen]byte
 	targets  []target
-	uri      index.Message // a URI that stands alone
-	later    []func()      // what must wait until no transaction is locked
+	later    []func() // what must wait until no transaction is locked
 }
 
 func (p *Proxy) newWorker(number int) *worker {
@@ -53,13 +52,6 @@ func (w *worker) finish() {
 func (w *worker) piece(b []byte) []byte {
 	at := len(w.text)
 	w.text = append(w.text, b...)
-	return w.text[at:len(w.text):len(w.text)]
-}
-
-// write is piece for what write appends.
-func (w *worker) write(write func([]byte) []byte) []byte {
-	at := len(w.text)
-	w.text = write(w.text)
 	return w.text[at:len(w.text):len(w.text)]
 }
 

@@ -21,7 +21,7 @@ func newMetrics(reg prometheus.Registerer, r *Recorder) metrics {
 		alerts:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringfence_alerts_total", Help: "Alerts by channel and outcome."}, []string{"channel", "outcome"}),
 	}
 	for a := guard.Pass; a <= guard.Drop; a++ {
-		for s := guard.StageMessage; s < guard.Stages; s++ {
+		for s := range guard.Stages {
 			m.byAction[a][s] = m.decisions.WithLabelValues(a.String(), s.String())
 		}
 	}

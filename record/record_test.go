@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -151,7 +152,7 @@ func TestAlertGroups(t *testing.T) {
 		t.Fatal(a, b, c, d, e)
 	}
 	for i := range 3 * maxGroups {
-		say(fmt.Sprint(i), 61*time.Second)
+		say(strconv.Itoa(i), 61*time.Second)
 	}
 	if len(g.last) > maxGroups+1 {
 		t.Fatalf("%d groups are held", len(g.last))
@@ -229,6 +230,7 @@ func (full) Delete(context.Context, []byte) error                     { return e
 func (full) Scan(context.Context, []byte, bool) iter.Seq2[guard.Item, error] {
 	return func(func(guard.Item, error) bool) {}
 }
+
 func (full) Update(context.Context, []byte, func([]byte) ([]byte, time.Duration, error)) error {
 	return errFull
 }

@@ -74,14 +74,13 @@ func (w *Webhook) post(ctx context.Context, client *http.Client, body []byte) (a
 	}
 	answer, err := client.Do(r)
 	if err != nil {
-		var in *url.Error
-		if errors.As(err, &in) {
+		if in, ok := errors.AsType[*url.Error](err); ok {
 			err = in.Err // without the address: it may be the secret
 		}
 		return true, fmt.Errorf("webhook: %w", err)
 	}
 	defer answer.Body.Close()
-	if _, err := io.CopyN(io.Discard, answer.Body, 1<<16); err != nil && err != io.EOF {
+	if _, err := io.CopyN(io.Discard, answer.Body, 1<<16); err != nil && !errors.Is(err, io.EOF) {
 		return true, fmt.Errorf("webhook: %w", err)
 	}
 	if answer.StatusCode >= 300 {

@@ -8,8 +8,8 @@ import (
 	"unicode"
 
 	"cel.dev/cel-go/cel"
-	"cel.dev/cel-go/checker"
 	celast "cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/parser"
 	"go.yaml.in/yaml/v4"
 
@@ -151,15 +151,15 @@ func (ld *loader) constants(r *reader, n *yaml.Node, tree *celast.AST) bool {
 // sizes tells the cost estimate how long things are at most.
 type sizes struct{}
 
-// EstimateSize is checker.CostEstimator's.
-func (sizes) EstimateSize(checker.AstNode) *checker.SizeEstimate {
-	return &checker.SizeEstimate{Min: 0, Max: 256}
+// EstimateSize is CEL's cost.CostEstimator.
+func (sizes) EstimateSize(cost.AstNode) *cost.SizeEstimate {
+	return &cost.SizeEstimate{Min: 0, Max: 256}
 }
 
-// EstimateCallCost is checker.CostEstimator's.
-func (sizes) EstimateCallCost(function, _ string, _ *checker.AstNode, _ []checker.AstNode) *checker.CallEstimate {
+// EstimateCallCost is CEL's cost.CostEstimator.
+func (sizes) EstimateCallCost(function, _ string, _ *cost.AstNode, _ []cost.AstNode) *cost.CallEstimate {
 	if function == "@in" {
-		return &checker.CallEstimate{CostEstimate: checker.CostEstimate{Min: 1, Max: 4}}
+		return &cost.CallEstimate{CostEstimate: cost.Estimate{Min: 1, Max: 4}}
 	}
 	return nil
 }
@@ -184,7 +184,7 @@ func (ld *loader) issue(r *reader, n *yaml.Node, line, col int, code, message st
 			col--
 		}
 		name := chain(string(at[col:]))
-		p.Code, p.Text = "unknown-fact", fmt.Sprintf("nothing is called %s", name)
+		p.Code, p.Text = "unknown-fact", "nothing is called "+name
 		p.Fix = meant(name, ld.scope.names())
 		if kind, rest, ok := strings.Cut(name, "."); ok && (kind == "lists" || kind == "rate" || kind == "is") {
 			p.Text = fmt.Sprintf("no %s is called %s", map[string]string{"lists": "list", "rate": "rate", "is": "term"}[kind], rest)

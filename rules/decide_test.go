@@ -242,7 +242,7 @@ func TestEmergency(t *testing.T) {
 // let go on late; replies and ends are no calls.
 func TestEmergencyInEveryStage(t *testing.T) {
 	b := newBench(t, rulesHead+"  - {id: all, title: t, when: 'auth.user == \"\"', do: drop}\n")
-	for stage := guard.StageMessage; stage < guard.Stages; stage++ {
+	for stage := range guard.Stages {
 		var d guard.Decision
 		given := map[string]guard.Value{"dst.emergency": guard.Truth(true)}
 		if err := b.engine.JudgeKnowing(context.Background(), b.message(), &d, given, stage, stage); err != nil {
@@ -317,7 +317,8 @@ func TestReload(t *testing.T) {
 		return d.Verdict.Rule
 	}
 	for i, step := range []struct{ text, want string }{
-		{text("", "1m"), ""}, {text("", "1m"), ""},
+		{text("", "1m"), ""},
+		{text("", "1m"), ""},
 		{text("  first: {per: [src.ip], window: 1h}\n", "1m"), "third"},
 		{text("", "2m"), ""},
 		{text("", "1m"), "third"},

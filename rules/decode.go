@@ -192,7 +192,7 @@ func (ld *loader) rule(r *reader, n *yaml.Node, owner string) {
 		r.bad(n, "missing", "rule %s needs a condition: when", rule.ID)
 	}
 	rule.when = ld.condition(r, f["when"], "the condition of rule "+rule.ID)
-	ld.stage(r, n, f["stage"], rule)
+	ld.stage(r, f["stage"], rule)
 	ld.with(r, f["with"], rule)
 	ld.ban(r, f["ban"], rule)
 	ld.alert(r, f["alert"], rule)
@@ -216,7 +216,7 @@ func at(n, or *yaml.Node) *yaml.Node {
 	return or
 }
 
-func (ld *loader) stage(r *reader, n, stage *yaml.Node, rule *Rule) {
+func (ld *loader) stage(r *reader, stage *yaml.Node, rule *Rule) {
 	if rule.when != nil {
 		rule.Stage = rule.when.stage
 	}

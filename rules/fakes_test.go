@@ -30,15 +30,24 @@ var fakeKinds = []struct {
 	typ   guard.Type
 	stage guard.Stage
 }{
-	{"sip.method", guard.String, guard.StageMessage}, {"sip.new_call", guard.Bool, guard.StageMessage},
-	{"sip.user_agent", guard.String, guard.StageMessage}, {"sip.to_user", guard.String, guard.StageMessage},
-	{"sip.size", guard.Int, guard.StageMessage}, {"src.ip", guard.IP, guard.StageMessage},
-	{"src.flow", guard.String, guard.StageMessage}, {"src.country", guard.String, guard.StageMessage},
-	{"src.inside", guard.Bool, guard.StageMessage}, {"msg.time", guard.Time, guard.StageMessage},
-	{"dst.emergency", guard.Bool, guard.StageMessage}, {"auth.result", guard.String, guard.StageIdentity},
-	{"auth.user", guard.String, guard.StageIdentity}, {"dst.e164", guard.String, guard.StageCall},
-	{"dst.country", guard.String, guard.StageCall}, {"acct.age", guard.Duration, guard.StageCall},
-	{"reply.status", guard.Int, guard.StageReply}, {"call.duration", guard.Duration, guard.StageEnd},
+	{"sip.method", guard.String, guard.StageMessage},
+	{"sip.new_call", guard.Bool, guard.StageMessage},
+	{"sip.user_agent", guard.String, guard.StageMessage},
+	{"sip.to_user", guard.String, guard.StageMessage},
+	{"sip.size", guard.Int, guard.StageMessage},
+	{"src.ip", guard.IP, guard.StageMessage},
+	{"src.flow", guard.String, guard.StageMessage},
+	{"src.country", guard.String, guard.StageMessage},
+	{"src.inside", guard.Bool, guard.StageMessage},
+	{"msg.time", guard.Time, guard.StageMessage},
+	{"dst.emergency", guard.Bool, guard.StageMessage},
+	{"auth.result", guard.String, guard.StageIdentity},
+	{"auth.user", guard.String, guard.StageIdentity},
+	{"dst.e164", guard.String, guard.StageCall},
+	{"dst.country", guard.String, guard.StageCall},
+	{"acct.age", guard.Duration, guard.StageCall},
+	{"reply.status", guard.Int, guard.StageReply},
+	{"call.duration", guard.Duration, guard.StageEnd},
 }
 
 func (f *fakeFacts) guards() []*guard.Guard {

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"path"
@@ -57,7 +58,7 @@ func (l *list) add(item string) error {
 		l.long = max(l.long, len(item))
 	case "substring":
 		if item == "" {
-			return fmt.Errorf("an empty text is part of every text")
+			return errors.New("an empty text is part of every text")
 		}
 		l.parts = append(l.parts, strings.ToLower(item))
 	default:

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -205,4 +206,4 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 func writeFile(path, text string) error { return os.WriteFile(path, []byte(text), 0o600) }
 
-func itoa(n int) string { return fmt.Sprint(n) }
+func itoa(n int) string { return strconv.Itoa(n) }

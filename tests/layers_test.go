@@ -98,7 +98,8 @@ func forbidden(from string, imports []string) []string {
 	line := slices.IndexFunc(layers, func(l struct {
 		folder string
 		may    []string
-	}) bool {
+	},
+	) bool {
 		return matches([]string{l.folder}, from)
 	})
 	if line < 0 {

@@ -87,7 +87,7 @@ func freePort(t *testing.T) int {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		defer c.Close() //nolint:revive // held until one is free over both, so that the next is another
 		port := c.LocalAddr().(*net.UDPAddr).Port
 		if l, err := net.Listen("tcp", addr("127.0.0.1", port)); err == nil {
 			l.Close()

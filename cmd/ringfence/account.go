@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ func newAccount(g *globals) *cobra.Command {
 			}
 			rows := make([][]string, 0, len(accounts))
 			for _, a := range accounts {
-				rows = append(rows, []string{a.User, a.Realm, strings.Join(a.Algorithms, " "), a.Class, fmt.Sprint(a.CallLimit), a.Created.Format(time.DateTime), strings.Join(a.Bindings, " ")})
+				rows = append(rows, []string{a.User, a.Realm, strings.Join(a.Algorithms, " "), a.Class, strconv.Itoa(a.CallLimit), a.Created.Format(time.DateTime), strings.Join(a.Bindings, " ")})
 			}
 			return g.show(c.OutOrStdout(), accounts, "USER\tREALM\tALGORITHMS\tCLASS\tCALL LIMIT\tCREATED\tREGISTERED AT", rows)
 		},

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,7 +70,7 @@ func (g *globals) showBans(w io.Writer, bans []console.Ban, now time.Time) error
 		if b.Port != 0 {
 			who = netip.AddrPortFrom(b.Prefix.Addr(), b.Port).String()
 		}
-		rows = append(rows, []string{who, b.Kind, b.Rule, since(now, b.At), short(b.Until.Sub(now)), fmt.Sprint(b.Repeat), b.Reason})
+		rows = append(rows, []string{who, b.Kind, b.Rule, since(now, b.At), short(b.Until.Sub(now)), strconv.Itoa(b.Repeat), b.Reason})
 	}
 	return g.show(w, bans, "SOURCE\tKIND\tRULE\tSINCE\tENDS IN\tREPEATS\tREASON", rows)
 }

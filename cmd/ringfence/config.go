@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -127,6 +128,7 @@ func (s *size) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
+//nolint:unparam // the interface wants an error
 func (s size) MarshalYAML() (any, error) { return s.String(), nil }
 
 func (s size) String() string {
@@ -147,7 +149,7 @@ func parseSize(text string) (int64, error) {
 	for _, u := range sizeUnits {
 		if number, ok := strings.CutSuffix(text, u.name); ok {
 			var n int64
-			if _, err := fmt.Sscanf(number, "%d", &n); err != nil || n < 0 || fmt.Sprint(n) != number || n > (1<<62)/u.bytes {
+			if _, err := fmt.Sscanf(number, "%d", &n); err != nil || n < 0 || strconv.FormatInt(n, 10) != number || n > (1<<62)/u.bytes {
 				break
 			}
 			return n * u.bytes, nil
@@ -349,7 +351,7 @@ func child(n *yaml.Node, step string) *yaml.Node {
 		}
 	case yaml.SequenceNode:
 		for i, c := range n.Content {
-			if fmt.Sprint(i) == step {
+			if strconv.Itoa(i) == step {
 				return c
 			}
 		}

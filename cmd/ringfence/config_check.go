@@ -91,12 +91,20 @@ func (c *config) check() []fault {
 		path string
 		n    int
 	}{
-		{"limits.transactions", c.Limits.Transactions}, {"limits.transactions_per_source", c.Limits.PerSource},
-		{"limits.calls", c.Limits.Calls}, {"limits.connections", c.Limits.Connections},
-		{"limits.connections_per_source", c.Limits.PerAddress}, {"limits.datagram", c.Limits.Datagram},
-		{"limits.unknown_per_second", c.Limits.Unknown}, {"limits.meter_keys", c.Limits.Meters}, {"limits.sockets", c.Limits.Workers},
-		{"screen.bans", c.Screen.Bans}, {"screen.rate", c.Screen.Rate}, {"screen.burst", c.Screen.Burst},
-		{"screen.new_sources", c.Screen.NewSources}, {"location.bindings", c.Location.Bindings},
+		{"limits.transactions", c.Limits.Transactions},
+		{"limits.transactions_per_source", c.Limits.PerSource},
+		{"limits.calls", c.Limits.Calls},
+		{"limits.connections", c.Limits.Connections},
+		{"limits.connections_per_source", c.Limits.PerAddress},
+		{"limits.datagram", c.Limits.Datagram},
+		{"limits.unknown_per_second", c.Limits.Unknown},
+		{"limits.meter_keys", c.Limits.Meters},
+		{"limits.sockets", c.Limits.Workers},
+		{"screen.bans", c.Screen.Bans},
+		{"screen.rate", c.Screen.Rate},
+		{"screen.burst", c.Screen.Burst},
+		{"screen.new_sources", c.Screen.NewSources},
+		{"location.bindings", c.Location.Bindings},
 	} {
 		if n.n < 0 {
 			say(n.path, "a limit cannot be negative (0 is the default)")

@@ -64,7 +64,7 @@ func (g *guardian) Bans(context.Context) []console.Ban {
 // Ban bans by hand.
 func (g *guardian) Ban(ctx context.Context, in console.BanRequest) (console.Banned, error) {
 	if !in.Prefix.IsValid() || in.For <= 0 {
-		return console.Banned{}, fmt.Errorf("a ban needs a prefix and a duration")
+		return console.Banned{}, errors.New("a ban needs a prefix and a duration")
 	}
 	if least := 8; in.Prefix.Bits() < least || in.Prefix.Addr().Is6() && in.Prefix.Bits() < 2*least {
 		return console.Banned{}, fmt.Errorf("%s is too wide to ban by hand: at least /%d, or /%d for IPv6", in.Prefix, least, 2*least)
@@ -86,7 +86,7 @@ func unwritten(err error) (warning string, left error) {
 // Lift ends bans.
 func (g *guardian) Lift(ctx context.Context, in console.LiftRequest) (console.Lifted, error) {
 	if !in.Prefix.IsValid() {
-		return console.Lifted{}, fmt.Errorf("a lift needs an address or a prefix")
+		return console.Lifted{}, errors.New("a lift needs an address or a prefix")
 	}
 	ended, err := g.bans.Lift(ctx, in.Prefix, in.Reason)
 	warning, err := unwritten(err)
@@ -204,7 +204,7 @@ func (g *guardian) Explain(ctx context.Context, about string) (console.Explanati
 	user, realm, isAccount := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(about, "sips:"), "sip:"), "@")
 	switch {
 	case about == "":
-		return x, fmt.Errorf("explain what? an address, an address of record (user@realm) or a Call-ID")
+		return x, errors.New("explain what? an address, an address of record (user@realm) or a Call-ID")
 	case isAddr:
 		x.Kind, q.Source = "address", addr.String()
 		for _, b := range g.bans.Find(addr) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -312,8 +313,8 @@ func (s *demoStage) table(d *guardian) error {
 		if c == nil {
 			continue
 		}
-		sent := fmt.Sprint(max(c.sent, c.passed+c.challenged+c.refused+c.dropped))
-		rows = append(rows, []string{demoNames[host], sent, fmt.Sprint(c.passed), fmt.Sprint(c.challenged), fmt.Sprint(c.refused), fmt.Sprint(c.dropped), "", fmt.Sprint(c.limited), fmt.Sprint(c.banned)})
+		sent := strconv.Itoa(max(c.sent, c.passed+c.challenged+c.refused+c.dropped))
+		rows = append(rows, []string{demoNames[host], sent, strconv.Itoa(c.passed), strconv.Itoa(c.challenged), strconv.Itoa(c.refused), strconv.Itoa(c.dropped), "", strconv.Itoa(c.limited), strconv.Itoa(c.banned)})
 		total += c.limited + c.banned
 	}
 	rows = append(rows, []string{"before parsing", "", "", "", "", "", strings.TrimSpace(kernel), "", ""})

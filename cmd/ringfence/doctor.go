@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,14 +54,18 @@ func newStatus(g *globals) *cobra.Command {
 				return err
 			}
 			rows := [][]string{
-				{"up", short(time.Since(s.Started))}, {"listening", strings.Join(s.Listen, " ")}, {"rules", s.Policy}, {"filter", s.Filter},
-				{"bans, limits", fmt.Sprintf("%d, %d", s.Bans, s.Limits)}, {"calls", fmt.Sprint(s.Calls)},
+				{"up", short(time.Since(s.Started))},
+				{"listening", strings.Join(s.Listen, " ")},
+				{"rules", s.Policy},
+				{"filter", s.Filter},
+				{"bans, limits", fmt.Sprintf("%d, %d", s.Bans, s.Limits)},
+				{"calls", strconv.Itoa(s.Calls)},
 			}
 			for _, name := range slices.Sorted(maps.Keys(s.Messages)) {
-				rows = append(rows, []string{name, fmt.Sprint(s.Messages[name])})
+				rows = append(rows, []string{name, strconv.FormatUint(s.Messages[name], 10)})
 			}
 			for _, name := range slices.Sorted(maps.Keys(s.Screen)) {
-				rows = append(rows, []string{"screen " + name, fmt.Sprint(s.Screen[name])})
+				rows = append(rows, []string{"screen " + name, strconv.FormatUint(s.Screen[name], 10)})
 			}
 			return g.show(c.OutOrStdout(), s, "RINGFENCE\t"+s.Version, rows)
 		},

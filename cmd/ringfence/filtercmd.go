@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +24,7 @@ func newFilter(g *globals) *cobra.Command {
 			}
 			rows := [][]string{{"filter", s.Filter}}
 			for _, reason := range slices.Sorted(maps.Keys(s.Screen)) {
-				rows = append(rows, []string{reason, fmt.Sprint(s.Screen[reason])})
+				rows = append(rows, []string{reason, strconv.FormatUint(s.Screen[reason], 10)})
 			}
 			return g.show(c.OutOrStdout(), map[string]any{"filter": s.Filter, "packets": s.Screen}, "WHAT\tPACKETS", rows)
 		},

@@ -135,7 +135,7 @@ func splitTransport(text string) (transport, address string, err error) {
 		}
 	}
 	if strings.HasPrefix(text, "ws:") || strings.HasPrefix(text, "wss:") {
-		return "", "", errors.New("WebSocket listeners are not there yet; want udp:, tcp: or tls:")
+		return "", "", errors.New("WebSocket listeners are not there yet; listen on udp, tcp or tls")
 	}
 	return "udp", text, nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -296,5 +297,5 @@ func (g *guardian) screenDrops() string {
 	if err != nil {
 		return err.Error()
 	}
-	return fmt.Sprint(counters.Dropped().Packets)
+	return strconv.FormatUint(counters.Dropped().Packets, 10)
 }

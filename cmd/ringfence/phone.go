@@ -47,7 +47,7 @@ func newPhone(host, user, password string, server netip.AddrPort) (*phone, error
 		contact: sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: user, Host: host, Port: int(port)}},
 	}
 	listening, ready := make(chan struct{}), sync.Once{}
-	ctx, stop := context.WithCancel(context.WithValue(context.Background(), sipgo.ListenReadyCtxKey,
+	ctx, stop := context.WithCancel(context.WithValue(context.Background(), sipgo.ListenReadyCtxKey, //nolint:staticcheck // the library wants a string
 		sipgo.ListenReadyFuncCtxValue(func(string, string) { ready.Do(func() { close(listening) }) })))
 	p.stop = stop
 	answerer, err := sipgo.NewServer(agent, sipgo.WithServerLogger(silent))
@@ -127,8 +127,7 @@ func (p *phone) Call(ctx context.Context, number string, talk time.Duration) (in
 	}
 	defer d.Close()
 	err = d.WaitAnswer(ctx, sipgo.AnswerOptions{Username: p.user, Password: p.password})
-	var refused *sipgo.ErrDialogResponse
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*sipgo.ErrDialogResponse](err); ok {
 		return refused.Res.StatusCode, nil
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,7 +46,7 @@ func newRules(g *globals) *cobra.Command {
 			}
 			rows := [][]string{}
 			for _, h := range all {
-				rows = append(rows, []string{h.Rule, h.Mode, fmt.Sprint(h.Matched), fmt.Sprint(h.Enforced), fmt.Sprint(h.Shadow), fmt.Sprint(h.Excepted), fmt.Sprint(h.Errors), since(time.Now(), h.Last)})
+				rows = append(rows, []string{h.Rule, h.Mode, strconv.FormatUint(h.Matched, 10), strconv.FormatUint(h.Enforced, 10), strconv.FormatUint(h.Shadow, 10), strconv.FormatUint(h.Excepted, 10), strconv.FormatUint(h.Errors, 10), since(time.Now(), h.Last)})
 			}
 			return g.show(c.OutOrStdout(), all, "RULE\tMODE\tMATCHED\tACTED\tSHADOW\tEXCEPTED\tERRORS\tLAST", rows)
 		},

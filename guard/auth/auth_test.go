@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -268,7 +269,7 @@ func TestReplayNeverPassesUnderLoad(t *testing.T) {
 		for i := range 300 {
 			at := start.Add(time.Duration(i) * time.Second)
 			p := phoneOf()
-			p.cnonce = fmt.Sprint(i)
+			p.cnonce = strconv.Itoa(i)
 			key := p.cnonce
 			// The nonce of each moment is the same in both rounds.
 			nonce := string(appendPlain(nil, &a.keys[0], phone, slotOf(at)))
@@ -431,17 +432,23 @@ func TestFacts(t *testing.T) {
 		lines func(*Auth) string
 		want  map[string]string
 	}{
-		{"nothing", nil, func(*Auth) string { return "" },
-			map[string]string{"auth.result": "none", "auth.user": "", "auth.claimed": "", "auth.realm": "", "auth.algorithm": "", "auth.mode": "local"}},
-		{"right", nil, func(a *Auth) string { return phoneOf().header(nonceFor(t, a, start, "MD5", nil), "INVITE") },
-			map[string]string{"auth.result": "ok", "auth.user": "alice", "auth.claimed": "alice", "auth.realm": "example.com", "auth.algorithm": "MD5"}},
+		{
+			"nothing", nil, func(*Auth) string { return "" },
+			map[string]string{"auth.result": "none", "auth.user": "", "auth.claimed": "", "auth.realm": "", "auth.algorithm": "", "auth.mode": "local"},
+		},
+		{
+			"right", nil, func(a *Auth) string { return phoneOf().header(nonceFor(t, a, start, "MD5", nil), "INVITE") },
+			map[string]string{"auth.result": "ok", "auth.user": "alice", "auth.claimed": "alice", "auth.realm": "example.com", "auth.algorithm": "MD5"},
+		},
 		{"wrong", nil, func(a *Auth) string {
 			p := phoneOf()
 			p.password = "guess"
 			return p.header(nonceFor(t, a, start, "MD5", nil), "INVITE")
 		}, map[string]string{"auth.result": "bad", "auth.user": "", "auth.claimed": "alice"}},
-		{"pass-through", func(o *Options) { o.Accounts, o.Realm = nil, "" }, func(*Auth) string { return phoneOf().header("feedface", "INVITE") },
-			map[string]string{"auth.result": "none", "auth.user": "alice", "auth.realm": "example.com", "auth.mode": "pass"}},
+		{
+			"pass-through", func(o *Options) { o.Accounts, o.Realm = nil, "" }, func(*Auth) string { return phoneOf().header("feedface", "INVITE") },
+			map[string]string{"auth.result": "none", "auth.user": "alice", "auth.realm": "example.com", "auth.mode": "pass"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := newAuth(t, c.auth)

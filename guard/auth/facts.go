@@ -18,7 +18,7 @@ var Kind = guard.Kind{
 	Config: func() any { return &Config{} },
 	New: func(h guard.Host, c any) (*guard.Guard, error) {
 		o := Options{Config: *c.(*Config), Accounts: h.Accounts}
-		rand.Read(o.Keys.Current[:]) //nolint:errcheck // crypto/rand.Read never returns an error
+		rand.Read(o.Keys.Current[:])
 		a, err := New(o)
 		if err != nil {
 			return nil, err

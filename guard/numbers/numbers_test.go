@@ -202,8 +202,15 @@ func TestNumberingPlan(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for _, c := range []Config{
-		{CountryCode: "0371"}, {CountryCode: "LV"}, {National: "0"}, {International: []string{"+"}}, {OutsideLines: []string{""}},
-		{ServiceCodes: []string{"abc"}}, {ServiceCodes: []string{""}}, {Extension: 16}, {Emergency: map[string][]string{"*": {"SOS"}}},
+		{CountryCode: "0371"},
+		{CountryCode: "LV"},
+		{National: "0"},
+		{International: []string{"+"}},
+		{OutsideLines: []string{""}},
+		{ServiceCodes: []string{"abc"}},
+		{ServiceCodes: []string{""}},
+		{Extension: 16},
+		{Emergency: map[string][]string{"*": {"SOS"}}},
 	} {
 		if _, err := New(guard.Host{}, c); err == nil {
 			t.Errorf("%+v was accepted", c)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"ringfence/guard"
@@ -85,12 +86,7 @@ func (k *checker) ours(host string, dst netip.Addr) bool {
 		if a == dst.Unmap() {
 			return true
 		}
-		for _, own := range k.addresses {
-			if a == own {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(k.addresses, a)
 	}
 	host = strings.TrimSuffix(host, ".")
 	for _, d := range k.Domains {

@@ -16,8 +16,16 @@ import (
 // services are the international codes that no country owns (ITU-T E.164
 // Annex to the Operational Bulletin: assigned country codes).
 var services = []struct{ prefix, kind string }{
-	{"800", "toll-free"}, {"808", "shared"}, {"870", "satellite"}, {"878", "voip"}, {"881", "satellite"},
-	{"882", "international"}, {"883", "international"}, {"888", "international"}, {"979", "premium"}, {"991", "international"},
+	{"800", "toll-free"},
+	{"808", "shared"},
+	{"870", "satellite"},
+	{"878", "voip"},
+	{"881", "satellite"},
+	{"882", "international"},
+	{"883", "international"},
+	{"888", "international"},
+	{"979", "premium"},
+	{"991", "international"},
 }
 
 var kinds = map[phonenumbers.PhoneNumberType]string{

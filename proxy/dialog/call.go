@@ -2,6 +2,7 @@ package dialog
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -119,10 +120,8 @@ func (s *side) at(m *guard.Message) bool {
 }
 
 func (s *side) addLeg(l Leg) {
-	for _, have := range s.legs {
-		if have == l {
-			return
-		}
+	if slices.Contains(s.legs, l) {
+		return
 	}
 	if len(s.legs) < legs {
 		s.legs = append(s.legs, l)

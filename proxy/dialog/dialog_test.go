@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -373,7 +374,7 @@ func TestEnd(t *testing.T) {
 func TestTheCeiling(t *testing.T) {
 	tb := table(t, Options{Max: 2})
 	for i := range 5 {
-		if got := tb.Begin(invite(t, fmt.Sprint(i), phone), legOf(phone), legOf(pbx)); got != (i < 2) {
+		if got := tb.Begin(invite(t, strconv.Itoa(i), phone), legOf(phone), legOf(pbx)); got != (i < 2) {
 			t.Errorf("call %d: tracked %v", i, got)
 		}
 	}

@@ -137,7 +137,7 @@ func (m *Message) address(a *Address, at, end int) (int, Problem) {
 	if stop < end && b[stop] == '"' {
 		return 0, BadQuote
 	}
-	next := stop
+	var next int
 	if stop < end && b[stop] == '<' {
 		if to := trim(b, at, stop); to > at {
 			for _, c := range b[at:to] {

@@ -129,4 +129,4 @@ func trim(b []byte, at, end int) int {
 	return end
 }
 
-func span(from, to int) Span { return Span{uint16(from), uint16(to)} } //nolint:gosec // Parse caps a message at 65535 bytes
+func span(from, to int) Span { return Span{uint16(from), uint16(to)} }

@@ -86,7 +86,7 @@ func equalEscaped(a, b []byte, fold bool) bool {
 	for len(a) > 0 && len(b) > 0 {
 		c, n := unescaped(a)
 		d, k := unescaped(b)
-		if c != d && !(fold && lower(c) == lower(d)) {
+		if c != d && (!fold || lower(c) != lower(d)) {
 			return false
 		}
 		a, b = a[n:], b[k:]

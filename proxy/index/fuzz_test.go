@@ -40,7 +40,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		check(t, &m, stream)
-		for n := Other; n < names; n++ {
+		for n := range names {
 			w := m.Addresses(n)
 			for a, part, ok := w.Next(); ok; a, part, ok = w.Next() {
 				if part.Empty() || int(part.To) > len(m.raw) || part.From > a.Text.From || part.To < a.Text.To {

@@ -30,7 +30,7 @@ var nameTexts = [names]string{
 // compact holds the long form of each one-letter name, by letter (RFC 3261
 // section 7.3.3 and the SIP parameter registry).
 var compact = [26]string{
-	'a' - 'a': "Accept-Contact", 'b' - 'a': "Referred-By", 'c' - 'a': "Content-Type",
+	0: "Accept-Contact", 'b' - 'a': "Referred-By", 'c' - 'a': "Content-Type",
 	'd' - 'a': "Request-Disposition", 'e' - 'a': "Content-Encoding", 'f' - 'a': "From",
 	'i' - 'a': "Call-ID", 'j' - 'a': "Reject-Contact", 'k' - 'a': "Supported",
 	'l' - 'a': "Content-Length", 'm' - 'a': "Contact", 'n' - 'a': "Identity-Info",

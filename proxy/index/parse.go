@@ -260,7 +260,7 @@ func (m *Message) header(at, end int, l *Limits) Problem {
 	}
 	m.many[n]++
 	if m.many[n] == 1 {
-		m.first[n] = uint8(m.count) //nolint:gosec // at most MaxHeaders
+		m.first[n] = uint8(m.count)
 	} else if p := duplicates[n]; p != "" {
 		return p
 	}

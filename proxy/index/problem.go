@@ -120,7 +120,7 @@ func Problems() []Meaning {
 		{ShortBody, "Content-Length is more than there is"},
 		{TrailingBytes, "more than one message was handed over from a stream"},
 	}
-	for n := Other; n < names; n++ {
+	for n := range names {
 		if p := duplicates[n]; p != "" {
 			list = append(list, Meaning{p, "the header " + n.String() + " twice: readers take the first, the last or both"})
 		}

@@ -13,7 +13,7 @@ func (m *Message) uri(u *URI, at, end int) Problem {
 		return BadURI
 	}
 	colon := at
-	for colon < end && (is(b[colon], tokenByte)) {
+	for colon < end && is(b[colon], tokenByte) {
 		colon++
 	}
 	if colon == at || colon == end || b[colon] != ':' || lower(b[at])-'a' > 25 {
@@ -25,12 +25,13 @@ func (m *Message) uri(u *URI, at, end int) Problem {
 		if !is(c, uriByte) {
 			return BadURI
 		}
-		if c == '@' {
+		switch c {
+		case '@':
 			if ampersat != 0 {
 				return ManyAts
 			}
 			ampersat = i
-		} else if c == '%' {
+		case '%':
 			if p := escape(b[i+1 : end]); p != "" {
 				return p
 			}
@@ -176,7 +177,7 @@ func (m *Message) hostport(host *Span, port *uint16, at, end int, blanks bool) (
 		if !ok || n == 0 {
 			return 0, BadPort
 		}
-		*port = uint16(n) //nolint:gosec // at most 65535
+		*port = uint16(n)
 		if i < end && is(b[i], hostByte) {
 			return 0, BadPort
 		}

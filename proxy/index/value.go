@@ -99,7 +99,7 @@ func (m *Message) cseq(at, end int) Problem {
 			return BadCSeq
 		}
 	}
-	m.CSeq, m.CSeqMethod = uint32(n), span(from, end) //nolint:gosec // at most 2**31-1
+	m.CSeq, m.CSeqMethod = uint32(n), span(from, end)
 	return ""
 }
 

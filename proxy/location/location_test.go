@@ -89,16 +89,28 @@ func TestRegister(t *testing.T) {
 		{"a query of nothing", 0, nil, 200, "", ""},
 		{"a first binding", 0, []string{"Contact: <sip:a@192.0.2.1>", "Expires: 600"}, 200, "Contact: <sip:a@192.0.2.1>;expires=600\r\n", "a@192.0.2.1"},
 		{"a query", 10 * time.Second, nil, 200, "Contact: <sip:a@192.0.2.1>;expires=590\r\n", "a@192.0.2.1"},
-		{"another, wanted less, with its own time", 10 * time.Second, []string{"Contact: <sip:b@192.0.2.1:5070>;q=0.25;expires=120", "Expires: 600"}, 200,
-			"Contact: <sip:a@192.0.2.1>;expires=590\r\nContact: <sip:b@192.0.2.1:5070>;expires=120;q=0.25\r\n", "a@192.0.2.1 b@192.0.2.1:5070"},
-		{"a refresh, written otherwise", 20 * time.Second, []string{"Contact: \"Me\" <SIP:%61@192.0.2.1>;expires=300"}, 200,
-			"Contact: <SIP:%61@192.0.2.1>;expires=300\r\nContact: <sip:b@192.0.2.1:5070>;expires=110;q=0.25\r\n", "SIP:%61@192.0.2.1 b@192.0.2.1:5070"},
+		{
+			"another, wanted less, with its own time", 10 * time.Second,
+			[]string{"Contact: <sip:b@192.0.2.1:5070>;q=0.25;expires=120", "Expires: 600"},
+			200,
+			"Contact: <sip:a@192.0.2.1>;expires=590\r\nContact: <sip:b@192.0.2.1:5070>;expires=120;q=0.25\r\n", "a@192.0.2.1 b@192.0.2.1:5070",
+		},
+		{
+			"a refresh, written otherwise", 20 * time.Second,
+			[]string{"Contact: \"Me\" <SIP:%61@192.0.2.1>;expires=300"},
+			200,
+			"Contact: <SIP:%61@192.0.2.1>;expires=300\r\nContact: <sip:b@192.0.2.1:5070>;expires=110;q=0.25\r\n", "SIP:%61@192.0.2.1 b@192.0.2.1:5070",
+		},
 		{"too short", 20 * time.Second, []string{"Contact: <sip:c@192.0.2.1>;expires=59"}, 423, "Min-Expires: 60\r\n", "SIP:%61@192.0.2.1 b@192.0.2.1:5070"},
 		{"one too short, so nothing", 20 * time.Second, []string{"Contact: <sip:c@192.0.2.1>, <sip:d@192.0.2.1>;expires=1"}, 423, "Min-Expires: 60\r\n", "SIP:%61@192.0.2.1 b@192.0.2.1:5070"},
 		{"one is taken away", 20 * time.Second, []string{"Contact: <sip:a@192.0.2.1>;expires=0"}, 200, "Contact: <sip:b@192.0.2.1:5070>;expires=110;q=0.25\r\n", "b@192.0.2.1:5070"},
 		{"what is not there is taken away", 20 * time.Second, []string{"Contact: <sip:z@192.0.2.1>;expires=0"}, 200, "Contact: <sip:b@192.0.2.1:5070>;expires=110;q=0.25\r\n", "b@192.0.2.1:5070"},
-		{"too long is shortened, no number is an hour", 20 * time.Second, []string{"Contact: <sip:e@192.0.2.1>;expires=99999999999, <sip:f@192.0.2.1>;expires=soon"}, 200,
-			"Contact: <sip:e@192.0.2.1>;expires=3600\r\nContact: <sip:f@192.0.2.1>;expires=3600\r\nContact: <sip:b@192.0.2.1:5070>;expires=110;q=0.25\r\n", "e@192.0.2.1 f@192.0.2.1 b@192.0.2.1:5070"},
+		{
+			"too long is shortened, no number is an hour", 20 * time.Second,
+			[]string{"Contact: <sip:e@192.0.2.1>;expires=99999999999, <sip:f@192.0.2.1>;expires=soon"},
+			200,
+			"Contact: <sip:e@192.0.2.1>;expires=3600\r\nContact: <sip:f@192.0.2.1>;expires=3600\r\nContact: <sip:b@192.0.2.1:5070>;expires=110;q=0.25\r\n", "e@192.0.2.1 f@192.0.2.1 b@192.0.2.1:5070",
+		},
 		{"* without Expires: 0", 20 * time.Second, []string{"Contact: *", "Expires: 60"}, 400, "", "e@192.0.2.1 f@192.0.2.1 b@192.0.2.1:5070"},
 		{"* without Expires", 20 * time.Second, []string{"Contact: *"}, 400, "", "e@192.0.2.1 f@192.0.2.1 b@192.0.2.1:5070"},
 		{"time runs out for one", 130 * time.Second, nil, 200, "Contact: <sip:e@192.0.2.1>;expires=3490\r\nContact: <sip:f@192.0.2.1>;expires=3490\r\n", "e@192.0.2.1 f@192.0.2.1"},
@@ -243,8 +255,14 @@ func TestLimits(t *testing.T) {
 		user, contact string
 		status        int
 	}{
-		{"alice", "1", 200}, {"alice", "2", 200}, {"alice", "3", 403}, {"alice", "2", 200},
-		{"bob", "1", 200}, {"bob", "2", 503}, {"carol", "1", 503}, {"bob", "1", 200},
+		{"alice", "1", 200},
+		{"alice", "2", 200},
+		{"alice", "3", 403},
+		{"alice", "2", 200},
+		{"bob", "1", 200},
+		{"bob", "2", 503},
+		{"carol", "1", 503},
+		{"bob", "1", 200},
 	} {
 		if got := reg(s, c.user, c.contact, i+1); got != c.status {
 			t.Errorf("%s registers %s: %d, want %d", c.user, c.contact, got, c.status)

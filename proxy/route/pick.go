@@ -4,6 +4,7 @@ import (
 	"hash/fnv"
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // Pick chooses the hop of a pool for a call, the same one for every request of
@@ -52,12 +53,7 @@ func best(tiers []tier, key uint64, tried *Tried, now int64, anyway bool) *Hop {
 }
 
 func (t *Tried) has(h *health) bool {
-	for _, x := range t.hops[:t.n] {
-		if x == h {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(t.hops[:t.n], h)
 }
 
 // score is -weight / ln(u) with u drawn from (0, 1) by the hash: the highest of

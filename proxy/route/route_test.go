@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -109,7 +110,7 @@ func TestWeights(t *testing.T) {
 	r := routes(t, Options{Hops: hops})
 	n := map[string]int{}
 	for i := range 8000 {
-		n[pick(r, "default", fmt.Sprint(i))]++
+		n[pick(r, "default", strconv.Itoa(i))]++
 	}
 	// Six standard deviations of a draw of 8000; the hash is fixed, so the
 	// result is too.
@@ -156,7 +157,7 @@ func TestPriorities(t *testing.T) {
 func TestNeverMoreThanTries(t *testing.T) {
 	var hops []Config
 	for i := range Tries + 4 {
-		hops = append(hops, Config{Name: fmt.Sprint(i), Host: fmt.Sprintf("10.0.1.%d", i)})
+		hops = append(hops, Config{Name: strconv.Itoa(i), Host: fmt.Sprintf("10.0.1.%d", i)})
 	}
 	r := routes(t, Options{Hops: hops})
 	var tried Tried
@@ -490,7 +491,7 @@ func TestProbesAreFew(t *testing.T) {
 		p := &hospital{status: map[string]int{}, asked: map[string]int{}}
 		var hops []Config
 		for i := range 40 {
-			hops = append(hops, Config{Name: fmt.Sprint(i), Host: fmt.Sprintf("10.0.1.%d", i), Probe: time.Minute})
+			hops = append(hops, Config{Name: strconv.Itoa(i), Host: fmt.Sprintf("10.0.1.%d", i), Probe: time.Minute})
 		}
 		r := routes(t, Options{Hops: hops, Prober: p, Now: time.Now, Probes: 4, ProbeRate: 10})
 		ctx, stop := context.WithCancel(t.Context())

@@ -44,7 +44,7 @@ func (c *Context[F, T]) Unlock() {
 
 // ID names client transaction i.
 func (c *Context[F, T]) ID(i int) ID {
-	return ID{Slot: c.slot, Generation: c.generation, Client: uint8(i)} //nolint:gosec // at most MaxClients
+	return ID{Slot: c.slot, Generation: c.generation, Client: uint8(i)}
 }
 
 // MaxClients is how many client transactions one context may have.

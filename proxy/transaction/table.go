@@ -141,12 +141,12 @@ func (s *shard[F, T]) at(i uint32) *Context[F, T] { return &s.chunks[i/chunk][i%
 // take takes a context that is not in use, and makes more when there is none.
 func (s *shard[F, T]) take(t *Table[F, T], number uint32) *Context[F, T] {
 	if len(s.free) == 0 {
-		base := uint32(len(s.chunks) * chunk) //nolint:gosec // Options.Max bounds it
+		base := uint32(len(s.chunks) * chunk)
 		more := new([chunk]Context[F, T])
 		for i := range more {
 			c := &more[i]
 			c.table, c.shard = t, s
-			c.slot = (base+uint32(i))<<shardBits | number //nolint:gosec // i < chunk
+			c.slot = (base+uint32(i))<<shardBits | number
 			s.free = append(s.free, c.slot>>shardBits)
 		}
 		s.chunks = append(s.chunks, more)
@@ -200,7 +200,7 @@ func (t *Table[F, T]) Run(ctx context.Context) error {
 // clock of its own may do so too.
 func (t *Table[F, T]) Turn() {
 	at := t.o.Now()
-	now := uint32(at.Sub(t.start) / resolution) //nolint:gosec // 13 years
+	now := uint32(at.Sub(t.start) / resolution)
 	last := t.now.Load()
 	if now <= last {
 		return

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -107,7 +108,7 @@ func TestTimers(t *testing.T) {
 		return func(c *Context[string, int]) { c.Take(0, 0, status) }
 	}
 	respond := func(status int) func(*Context[string, int]) {
-		return func(c *Context[string, int]) { c.Respond(0, status, []byte(fmt.Sprint(status))) }
+		return func(c *Context[string, int]) { c.Respond(0, status, []byte(strconv.Itoa(status))) }
 	}
 	s := time.Second
 	for _, c := range []struct {
@@ -118,24 +119,36 @@ func TestTimers(t *testing.T) {
 		then             []at
 	}{
 		{"A and B", true, false, nil, "down request", []at{
-			{600 * time.Millisecond, "down request"}, {1100 * time.Millisecond, "down request"},
-			{2100 * time.Millisecond, "down request"}, {4100 * time.Millisecond, "down request"},
-			{8100 * time.Millisecond, "down request"}, {17 * s, "down request, failed 0 no answer"}, {33 * s, "ended"},
+			{600 * time.Millisecond, "down request"},
+			{1100 * time.Millisecond, "down request"},
+			{2100 * time.Millisecond, "down request"},
+			{4100 * time.Millisecond, "down request"},
+			{8100 * time.Millisecond, "down request"},
+			{17 * s, "down request, failed 0 no answer"},
+			{33 * s, "ended"},
 		}},
 		{"B over TCP", true, true, nil, "down request", []at{{31 * s, ""}, {2 * s, "failed 0 no answer"}, {33 * s, "ended"}}},
 		{"E and F", false, false, nil, "down request", []at{
-			{600 * time.Millisecond, "down request"}, {1100 * time.Millisecond, "down request"},
-			{2100 * time.Millisecond, "down request"}, {4100 * time.Millisecond, "down request"},
-			{4100 * time.Millisecond, "down request"}, {4100 * time.Millisecond, "down request"},
-			{4100 * time.Millisecond, "down request"}, {4100 * time.Millisecond, "down request"},
-			{4100 * time.Millisecond, "down request"}, {4100 * time.Millisecond, "down request, failed 0 no answer, ended"},
+			{600 * time.Millisecond, "down request"},
+			{1100 * time.Millisecond, "down request"},
+			{2100 * time.Millisecond, "down request"},
+			{4100 * time.Millisecond, "down request"},
+			{4100 * time.Millisecond, "down request"},
+			{4100 * time.Millisecond, "down request"},
+			{4100 * time.Millisecond, "down request"},
+			{4100 * time.Millisecond, "down request"},
+			{4100 * time.Millisecond, "down request"},
+			{4100 * time.Millisecond, "down request, failed 0 no answer, ended"},
 		}},
 		{"C", true, false, []func(*Context[string, int]){take(180)}, "down request", []at{
 			{184 * s, ""}, {2 * s, "failed 0 too long"}, {33 * s, "failed 0 no answer"}, {33 * s, "ended"},
 		}},
 		{"G and H", true, false, []func(*Context[string, int]){take(486), respond(486)}, "down request, up 486", []at{
-			{600 * time.Millisecond, "up 486"}, {1100 * time.Millisecond, "up 486"}, {2100 * time.Millisecond, "up 486"},
-			{4100 * time.Millisecond, "up 486"}, {4100 * time.Millisecond, "up 486"},
+			{600 * time.Millisecond, "up 486"},
+			{1100 * time.Millisecond, "up 486"},
+			{2100 * time.Millisecond, "up 486"},
+			{4100 * time.Millisecond, "up 486"},
+			{4100 * time.Millisecond, "up 486"},
 		}},
 		{"G over TCP", true, true, []func(*Context[string, int]){take(486), respond(486)}, "down request, up 486", []at{{31 * s, ""}, {2 * s, "ended"}}},
 		{"I and D", true, false, []func(*Context[string, int]){take(486), respond(486), func(c *Context[string, int]) { c.Ack() }}, "down request, up 486", []at{

@@ -67,5 +67,5 @@ func (c *Context[F, T]) settle() {
 
 // after is the tick at which d has certainly gone by.
 func (c *Context[F, T]) after(d time.Duration) uint32 {
-	return uint32((c.at.Sub(c.table.start) + d + resolution - 1) / resolution) //nolint:gosec // 13 years
+	return uint32((c.at.Sub(c.table.start) + d + resolution - 1) / resolution)
 }

@@ -133,8 +133,8 @@ const watch = 10 * time.Millisecond
 
 // watch waits until there is something to receive, and receives it.
 func (r *receiver) watch(fd uintptr) {
-	r.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN} //nolint:gosec // descriptors are small
-	r.patient = unix.NsecToTimespec(int64(watch))               // the kernel writes into it
+	r.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	r.patient = unix.NsecToTimespec(int64(watch)) // the kernel writes into it
 	n, _, _ := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&r.poll[0])), 1, uintptr(unsafe.Pointer(&r.patient)), 0, 0, 0)
 	if int(n) == 1 {
 		r.recvmmsg(fd)
@@ -215,7 +215,7 @@ func scope(a netip.Addr) uint32 {
 	if err != nil {
 		return 0
 	}
-	return uint32(i.Index) //nolint:gosec // interface numbers are small
+	return uint32(i.Index)
 }
 
 func fromSockaddr(sa *unix.RawSockaddrInet6) netip.AddrPort {
@@ -359,11 +359,11 @@ func (r *ring) send(s *packetSocket) error {
 	var last error
 	for tries := 0; r.first < r.last; {
 		if err := s.raw.Control(r.call); err != nil {
-			r.count.dropped[SendFailed].Add(uint64(r.last - r.first)) //nolint:gosec // never negative
+			r.count.dropped[SendFailed].Add(uint64(r.last - r.first))
 			return err
 		}
 		if r.errno == 0 {
-			r.count.sent[guard.UDP].Add(uint64(r.sent)) //nolint:gosec // never negative
+			r.count.sent[guard.UDP].Add(uint64(r.sent))
 			r.first += r.sent
 			continue
 		}
@@ -396,8 +396,8 @@ func sendReason(errno syscall.Errno) Reason {
 // runtime's poller that waits: its deadline is shared by all senders.
 func (r *ring) wait(s *packetSocket) {
 	_ = s.raw.Control(func(fd uintptr) {
-		r.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT} //nolint:gosec // descriptors are small
-		_, _ = unix.Poll(r.poll, sendWait)                           // the next try tells
+		r.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT}
+		_, _ = unix.Poll(r.poll, sendWait) // the next try tells
 	})
 }
 

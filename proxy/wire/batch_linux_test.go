@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -84,7 +85,7 @@ func TestWildcardAnswersFromTheAddressAsked(t *testing.T) {
 			}
 			w.Close()
 			w, _ = run(t, Options{Listeners: []Listener{{Address: netip.MustParseAddrPort(c.listen)}}}, h)
-			for _, a := range strings.Fields(c.ask) {
+			for a := range strings.FieldsSeq(c.ask) {
 				answersFrom(t, w, h, netip.MustParseAddr(a))
 			}
 		})
@@ -201,7 +202,7 @@ func TestRingSendsEarlyWhenItIsFull(t *testing.T) {
 		t.Errorf("%d wait with %d octets, want the last one alone", r.waiting, r.used)
 	}
 	for i := range ringDatagrams + 1 {
-		if got := receive(t, c); got != fmt.Sprint(i) {
+		if got := receive(t, c); got != strconv.Itoa(i) {
 			t.Fatalf("got %q, want %d", got, i)
 		}
 	}
@@ -224,7 +225,7 @@ func TestFlowsKeepTheirOrderAndWorker(t *testing.T) {
 	}
 	for n := range each {
 		for _, c := range conns {
-			write(t, c, fmt.Sprint(n))
+			write(t, c, strconv.Itoa(n))
 		}
 	}
 	type place struct{ worker, n int }
@@ -235,7 +236,7 @@ func TestFlowsKeepTheirOrderAndWorker(t *testing.T) {
 		if seen && p.worker != a.worker {
 			t.Fatalf("%s has workers %d and %d", a.flow, p.worker, a.worker)
 		}
-		if a.text != fmt.Sprint(p.n) {
+		if a.text != strconv.Itoa(p.n) {
 			t.Fatalf("%s brought %s, want %d", a.flow, a.text, p.n)
 		}
 		at[a.flow], workers[a.worker] = place{a.worker, p.n + 1}, true

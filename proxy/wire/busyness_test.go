@@ -55,7 +55,7 @@ func TestABusyReaderEnds(t *testing.T) {
 	over, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		for n := 0; n < 1e6; n++ {
+		for range 1_000_000 {
 			select {
 			case <-over:
 				return

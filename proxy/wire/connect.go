@@ -52,15 +52,13 @@ func (w *Wire) Connect(number uint16, remote netip.AddrPort, serverName string) 
 	c := w.newConn(f)
 	c.ours, c.far = true, far
 	w.outbound[far], w.conns[c.flow.Conn] = c, c
-	w.tasks.Add(1)
-	go func() {
-		defer w.tasks.Done()
+	w.tasks.Go(func() {
 		defer w.gone(c)
 		if c.dial(l, serverName) {
 			w.count.opened.Add(1)
 			c.serve()
 		}
-	}()
+	})
 	return c.flow, nil
 }
 

@@ -2,8 +2,8 @@ package wire
 
 import (
 	"errors"
-	"fmt"
 	"net"
+	"strconv"
 	"testing"
 
 	"ringfence/guard"
@@ -46,7 +46,7 @@ func TestConnectQueuesAndIsReused(t *testing.T) {
 			t.Fatal(err)
 		}
 		flows[f] = true
-		msg := message("OPTIONS", fmt.Sprint(i))
+		msg := message("OPTIONS", strconv.Itoa(i))
 		want += msg
 		if err := w.Send(-1, f, []byte(msg)); err != nil {
 			t.Fatal(err)

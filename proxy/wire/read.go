@@ -94,7 +94,7 @@ func (w *Wire) mayLinger(c *conn) bool {
 // handleMessage gives one message to the handler; connections share workers,
 // one at a time.
 func (w *Wire) handleMessage(f Flow, msg []byte) {
-	number := w.firstSlot + int(f.Conn%uint64(len(w.workers)-w.firstSlot)) //nolint:gosec // a small number
+	number := w.firstSlot + int(f.Conn%uint64(len(w.workers)-w.firstSlot))
 	slot := w.workers[number]
 	slot.mu.Lock()
 	defer slot.mu.Unlock()

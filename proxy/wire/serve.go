@@ -81,7 +81,7 @@ func New(o Options) (*Wire, error) {
 		conns: map[uint64]*conn{}, sources: map[netip.Prefix]int{}, outbound: map[farEnd]*conn{},
 	}
 	for i := range o.Listeners {
-		l := newListener(o.Listeners[i], uint16(i)) //nolint:gosec // check bounds the number of listeners
+		l := newListener(o.Listeners[i], uint16(i))
 		w.listeners = append(w.listeners, l)
 		if err := l.bind(o.Listeners, o.Limits); err != nil {
 			w.closeSockets()

@@ -4,10 +4,10 @@ package load
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -70,7 +70,7 @@ func freePort(t *testing.T) netip.AddrPort {
 func sipp(t *testing.T, out *bytes.Buffer, scenario string, at netip.AddrPort, args ...string) *exec.Cmd {
 	t.Helper()
 	args = append([]string{
-		"-sf", scenario, "-i", at.Addr().String(), "-p", fmt.Sprint(at.Port()), "-nostdin", "-buff_size", "4194304",
+		"-sf", scenario, "-i", at.Addr().String(), "-p", strconv.FormatUint(uint64(at.Port()), 10), "-nostdin", "-buff_size", "4194304",
 	}, args...)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	cmd := exec.CommandContext(ctx, "sipp", args...)
