@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 GO ?= go
 FUZZTIME ?= 30s
-LINT ?= v2.15.0
+GOLANGCI ?= v2.15.0
 
 .PHONY: run build test race lint gen fuzz bench demo release
 
@@ -20,7 +20,7 @@ race: ## every package twice, shuffled, with the race detector
 	$(GO) test -race -count=2 -shuffle=on ./...
 
 lint: ## the linters of .golangci.yml
-	@command -v golangci-lint >/dev/null || { echo 'golangci-lint is missing: go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT)' >&2; exit 1; }
+	@command -v golangci-lint >/dev/null || { echo 'golangci-lint is missing: go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)' >&2; exit 1; }
 	golangci-lint run ./...
 
 gen: ## make the generated files again
