@@ -33,18 +33,22 @@ type Store interface {
 	Scan(ctx context.Context, prefix []byte, reverse bool) iter.Seq2[Item, error]
 }
 
-// Meters count things in windows. intel/meter implements it. A meter's number
-// is its position in what it was last given with Respec. Memory is bounded.
+// Meters count things in windows. intel/meter implements it. Memory is bounded.
 type Meters interface {
+	// Respec says what is counted from now on and gives the counters of that. A
+	// meter whose Spec is unchanged keeps its counts. The counters of before go on
+	// counting what they counted, for messages that are being judged meanwhile.
+	Respec([]MeterSpec) Counters
+}
+
+// Counters are the meters of one Respec, by their position in it.
+type Counters interface {
 	// Add adds n for key and returns the value of the window including it.
 	Add(meter int, key uint64, n int64, at time.Time) int64
 	// AddDistinct notes item for key and returns the number of different items.
 	AddDistinct(meter int, key, item uint64, at time.Time) int64
 	// Value is the value of the window at that time.
 	Value(meter int, key uint64, at time.Time) int64
-	// Respec says what is counted from now on. A meter whose Spec is unchanged
-	// keeps its counts.
-	Respec([]MeterSpec)
 }
 
 // A MeterSpec defines one meter.

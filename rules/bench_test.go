@@ -24,11 +24,11 @@ func defaultEngine(tb testing.TB) (*guard.Engine, *guard.Message) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	set, problems := rules.Load(rules.Default(), []string{rules.DefaultFile}, rules.NewEnv(guards), rules.LoadOptions{Meters: m, Now: now})
+	set, problems := rules.Load(rules.Default(), []string{rules.DefaultFile}, rules.NewEnv(guards), rules.LoadOptions{Now: now})
 	if set == nil {
 		tb.Fatal(problems)
 	}
-	m.Respec(set.Meters())
+	set.Count(m)
 	e, err := guard.NewEngine(guard.EngineOptions{Guards: guards, Policy: set, Now: clock})
 	if err != nil {
 		tb.Fatal(err)

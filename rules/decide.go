@@ -81,7 +81,7 @@ func (s *Set) allowEmergency(f *guard.Facts, d *guard.Decision) guard.Verdict {
 // count adds the message to a rate, if it counts. When that cannot be known,
 // neither can the rate, and every rule that asks for it reads its on_error.
 func (m *memory) count(i int, r *rate) {
-	if m.set.meters == nil {
+	if m.set.counters == nil {
 		return
 	}
 	st := &m.rates[i]
@@ -100,7 +100,7 @@ func (m *memory) count(i int, r *rate) {
 		return
 	}
 	if r.distinct == nil {
-		st.n, st.known = m.set.meters.Add(i, key, 1, m.at), true
+		st.n, st.known = m.set.counters.Add(i, key, 1, m.at), true
 		return
 	}
 	x, err := m.facts.AskID(m.ctx, r.distinct.fact)
@@ -108,7 +108,7 @@ func (m *memory) count(i int, r *rate) {
 		st.err = types.WrapErr(err)
 		return
 	}
-	st.n, st.known = m.set.meters.AddDistinct(i, key, hashValue(14695981039346656037, x), m.at), true
+	st.n, st.known = m.set.counters.AddDistinct(i, key, m.item(x), m.at), true
 }
 
 // try tries one rule and carries out its effects; it tells whether the rule's

@@ -104,11 +104,12 @@ func (c *countingMeters) Value(i int, key uint64, _ time.Time) int64 {
 	return c.count[at] + int64(len(c.items[at]))
 }
 
-func (c *countingMeters) Respec(specs []guard.MeterSpec) {
+func (c *countingMeters) Respec(specs []guard.MeterSpec) guard.Counters {
 	if c.count == nil {
 		c.count, c.items = map[meterKey]int64{}, map[meterKey]map[uint64]bool{}
 	}
 	c.specs = slices.Clone(specs)
+	return c
 }
 
 // loadFiles loads name, text pairs; names that end in .yaml are rule files.
@@ -124,12 +125,12 @@ func loadFiles(facts *fakeFacts, m guard.Meters, pairs ...string) (*Set, []Probl
 		names = nil
 	}
 	guards := facts.guards()
-	set, problems := Load(fsys, names, NewEnv(guards), LoadOptions{Meters: m, Now: noon})
+	set, problems := Load(fsys, names, NewEnv(guards), LoadOptions{Now: noon})
 	if set == nil {
 		return nil, problems, nil
 	}
 	if m != nil {
-		m.Respec(set.Meters())
+		set.Count(m)
 	}
 	e, err := guard.NewEngine(guard.EngineOptions{Guards: guards, Policy: set, Now: func() time.Time { return noon }})
 	if err != nil {

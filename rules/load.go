@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -19,11 +20,11 @@ import (
 
 // LoadOptions are what Load needs besides the files.
 type LoadOptions struct {
-	Meters guard.Meters        // count the rates; nil: checking only
-	Now    time.Time           // what dates are held against
-	Lists  map[string][]string // items put into lists besides their own: tests
-	Size   int64               // largest file in bytes; default 32 MiB
-	Rules  int                 // most rules; default 10,000
+	Key   [16]byte            // of the hashes that rates count by: who does not know it cannot make two keys alike
+	Now   time.Time           // what dates are held against
+	Lists map[string][]string // items put into lists besides their own: tests
+	Size  int64               // largest file in bytes; default 32 MiB
+	Rules int                 // most rules; default 10,000
 }
 
 type loader struct {
@@ -45,7 +46,7 @@ func Load(fsys fs.FS, names []string, env *Env, o LoadOptions) (*Set, []Problem)
 	if o.Rules <= 0 {
 		o.Rules = 10_000
 	}
-	ld := &loader{fsys: fsys, scope: newScope(env), o: o, texts: map[string][]byte{}, set: &Set{env: env, meters: o.Meters}}
+	ld := &loader{fsys: fsys, scope: newScope(env), o: o, texts: map[string][]byte{}, set: &Set{env: env, key: [2]uint64{binary.LittleEndian.Uint64(o.Key[:8]), binary.LittleEndian.Uint64(o.Key[8:])}}}
 	var files []*fileTree
 	for _, name := range names {
 		name = path.Clean(name)

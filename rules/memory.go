@@ -2,8 +2,11 @@ package rules
 
 import (
 	"context"
+	"encoding/binary"
 	"strings"
 	"time"
+
+	"github.com/dchest/siphash"
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
@@ -25,6 +28,7 @@ type memory struct {
 	vars  map[string]*answer
 	terms []termState
 	rates []rateState
+	text  []byte // what is hashed
 }
 
 type answer struct {
@@ -140,7 +144,7 @@ func (m *memory) eval(c *condition) ref.Val {
 // stands without it. It cannot be known when the message could not be counted.
 func (m *memory) rate(v *variable) (int64, ref.Val) {
 	s := &m.rates[v.slot]
-	if s.known || s.err != nil || m.set.meters == nil {
+	if s.known || s.err != nil || m.set.counters == nil {
 		return s.n, s.err
 	}
 	key, err := m.key(v.rate)
@@ -149,7 +153,7 @@ func (m *memory) rate(v *variable) (int64, ref.Val) {
 		return 0, s.err
 	}
 	s.known = true
-	s.n = m.set.meters.Value(v.slot, key, m.at)
+	s.n = m.set.counters.Value(v.slot, key, m.at)
 	return s.n, nil
 }
 
@@ -204,46 +208,41 @@ func (a *answer) box(v guard.Value) ref.Val {
 
 var empty ref.Val = types.String("")
 
-// key hashes what a rate counts by. The hash is the same after a restart, so
-// that durable meters go on.
+// key hashes what a rate counts by (SipHash, keyed: sources, names and numbers
+// are chosen by strangers). The hash is the same after a restart, so that durable
+// meters go on.
 func (m *memory) key(r *rate) (uint64, error) {
-	h := uint64(14695981039346656037)
+	m.text = m.text[:0]
 	for _, v := range r.per {
 		x, err := m.facts.AskID(m.ctx, v.fact)
 		if err != nil {
 			return 0, err
 		}
-		h = hashValue(h, x)
+		m.text = appendValue(m.text, x)
 	}
-	return h, nil
+	return siphash.Hash(m.set.key[0], m.set.key[1], m.text), nil
 }
 
-func hashValue(h uint64, v guard.Value) uint64 {
-	const prime = 1099511628211
-	step := func(b byte) { h = (h ^ uint64(b)) * prime }
+// item hashes what a rate tells apart.
+func (m *memory) item(v guard.Value) uint64 {
+	m.text = appendValue(m.text[:0], v)
+	return siphash.Hash(m.set.key[0], m.set.key[1], m.text)
+}
+
+// appendValue writes a value so that no two lists of values look alike.
+func appendValue(b []byte, v guard.Value) []byte {
 	switch v.Type {
 	case guard.String:
 		s := v.Str()
-		for i := range len(s) {
-			step(s[i])
-		}
+		return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 	case guard.IP:
 		a := v.IP()
-		b := a.As16()
+		ip := a.As16()
 		n := 16
 		if a.Is6() && !a.Is4In6() {
 			n = 8 // a /64 is one site
 		}
-		for _, c := range b[:n] {
-			step(c)
-		}
-	default:
-		n := uint64(v.Int())
-		for range 8 {
-			step(byte(n))
-			n >>= 8
-		}
+		return append(append(b, byte(n)), ip[:n]...)
 	}
-	step(0xff)
-	return h
+	return binary.LittleEndian.AppendUint64(b, uint64(v.Int()))
 }

@@ -12,7 +12,8 @@ import (
 // concurrent use. It is a guard.Policy.
 type Set struct {
 	env        *Env
-	meters     guard.Meters
+	counters   guard.Counters // nil: nothing is counted
+	key        [2]uint64      // of SipHash
 	version    string
 	rules      []*Rule
 	rates      []*rate
@@ -34,9 +35,9 @@ func (s *Set) Version() string { return s.version }
 // Rules are the rules in the order in which they are tried.
 func (s *Set) Rules() []*Rule { return s.rules }
 
-// Meters are what the set counts. Whoever puts the set in force gives them to
-// guard.Meters.Respec first.
-func (s *Set) Meters() []guard.MeterSpec { return s.specs }
+// Count has the set count its rates by m from now on. It is called once, before
+// the set is put in force; a set that is only checked counts nothing.
+func (s *Set) Count(m guard.Meters) { s.counters = m.Respec(s.specs) }
 
 // hits counts what a rule did.
 type hits struct {

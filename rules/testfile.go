@@ -192,7 +192,7 @@ func (t *ruleTest) run(ctx context.Context, n *yaml.Node) {
 		r.bad(n, "guards", "%v", err)
 		return
 	}
-	set, problems := Load(t.fsys, t.files, NewEnv(guards), LoadOptions{Meters: meters, Now: clock, Lists: t.lists})
+	set, problems := Load(t.fsys, t.files, NewEnv(guards), LoadOptions{Now: clock, Lists: t.lists})
 	if set == nil {
 		for _, p := range problems {
 			if !slices.Contains(t.rep.Problems, p) {
@@ -201,7 +201,7 @@ func (t *ruleTest) run(ctx context.Context, n *yaml.Node) {
 		}
 		return
 	}
-	meters.Respec(set.Meters())
+	set.Count(meters)
 	for _, rule := range set.Rules() {
 		if rule.Mode == Enforce {
 			t.enforced = append(t.enforced, rule.ID)

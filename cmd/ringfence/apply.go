@@ -42,7 +42,7 @@ func (g *guardian) applySource(ctx context.Context, source ruleSource, reason st
 		}
 		return out, nil
 	}
-	g.meters.Respec(set.Meters())
+	set.Count(g.meters)
 	g.engine.Swap(set)
 	g.policy.set, g.policy.source = set, source
 	out.Version, out.Rules = set.Version(), len(set.Rules())

@@ -230,7 +230,11 @@ func (g *guardian) openEngine(o guardianOptions) error {
 		return err
 	}
 	g.auth = a
-	if g.policy, err = newPolicy(g.cfg.Rules, guards, g.meters); err != nil {
+	rates, err := loadKeyring(g.cfg.Store.Dir, "rates")
+	if err != nil {
+		return err
+	}
+	if g.policy, err = newPolicy(g.cfg.Rules, guards, g.meters, rates); err != nil {
 		return err
 	}
 	g.engine, err = guard.NewEngine(guard.EngineOptions{

@@ -21,6 +21,7 @@ import (
 type policy struct {
 	env     *rules.Env
 	meters  guard.Meters
+	key     [16]byte // of what rates count by
 	source  ruleSource
 	set     *rules.Set
 	dialogs *lateDialogs
@@ -148,23 +149,23 @@ func (p *ruleProblems) Error() string {
 }
 
 // newPolicy loads the rules of the configuration.
-func newPolicy(c rulesConfig, guards []*guard.Guard, meters guard.Meters) (*policy, error) {
+func newPolicy(c rulesConfig, guards []*guard.Guard, meters guard.Meters, key keyring) (*policy, error) {
 	source, err := sourceOf(c)
 	if err != nil {
 		return nil, err
 	}
-	p := &policy{env: rules.NewEnv(guards), meters: meters, source: source}
+	p := &policy{env: rules.NewEnv(guards), meters: meters, source: source, key: [16]byte(key.Current[:16])}
 	set, problems := p.load(source, time.Now())
 	if set == nil {
 		return nil, &ruleProblems{problems, source}
 	}
 	p.set = set
-	meters.Respec(set.Meters())
+	set.Count(meters)
 	return p, nil
 }
 
 func (p *policy) load(s ruleSource, now time.Time) (*rules.Set, []rules.Problem) {
-	return rules.Load(s.fsys, s.names, p.env, rules.LoadOptions{Meters: p.meters, Now: now})
+	return rules.Load(s.fsys, s.names, p.env, rules.LoadOptions{Key: p.key, Now: now})
 }
 
 // version is what history shows.

@@ -230,7 +230,7 @@ func (a *Auth) replayKey(c *credentials) uint64 {
 	b := append(room[:0], c.nonce...)
 	b = append(append(b, 0), c.username...)
 	b = append(append(b, 0), c.cnonce...)
-	return siphash(&a.keys[0].tail, b)
+	return hash(&a.keys[0].tail, b)
 }
 
 // cutLast cuts at the last sep.

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"time"
+
+	"github.com/dchest/siphash"
 )
 
 // A nonce is text, so that the kernel can write and check one without a table:
@@ -51,7 +53,7 @@ func addressHash(key *[16]byte, src netip.AddrPort, slot uint32) uint64 {
 	copy(b[:], ip[:])
 	binary.BigEndian.PutUint16(b[16:], src.Port())
 	binary.BigEndian.PutUint32(b[20:], slot)
-	return siphash(key, b[:])
+	return hash(key, b[:])
 }
 
 func appendPlain(dst []byte, key *keyPair, src netip.AddrPort, slot uint32) []byte {
@@ -67,7 +69,7 @@ func tailHash(key *keyPair, head, algorithm, realm, callID string) uint64 {
 	for _, part := range [...]string{algorithm, realm, callID} {
 		b = append(append(b, 0), part...)
 	}
-	return siphash(&key.tail, b) >> 16
+	return hash(&key.tail, b) >> 16
 }
 
 // freshness looks at the part that proves the address, and says which
@@ -143,4 +145,10 @@ func parseHex(s string) (n uint64, ok bool) {
 		}
 	}
 	return n, len(s) > 0 && len(s) <= 16
+}
+
+// hash is SipHash-2-4 (Aumasson and Bernstein, 2012) with a 64-bit result, the
+// keyed hash that the kernel filter can compute as well.
+func hash(key *[16]byte, p []byte) uint64 {
+	return siphash.Hash(binary.LittleEndian.Uint64(key[:8]), binary.LittleEndian.Uint64(key[8:]), p)
 }

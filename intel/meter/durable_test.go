@@ -47,7 +47,7 @@ func TestFullTablesSurviveARestart(t *testing.T) {
 			m.AddDistinct(1, k, i, start)
 		}
 	}
-	saveAll(t, m)
+	saveAll(t, m.Meters)
 	again := meters(o, count, distinct)
 	at, held := start.Add(time.Minute), [2]int{}
 	for i := range held {
@@ -77,7 +77,7 @@ func TestSnapshotOfAnotherForm(t *testing.T) {
 	spec := guard.MeterSpec{Name: "x", Window: time.Hour, Durable: true, Hash: 1}
 	m := meters(Options{Store: s}, spec)
 	m.Add(0, 1, 5, start)
-	saveAll(t, m)
+	saveAll(t, m.Meters)
 	name := (*m.list.Load())[0].name(0)
 	text, err := s.Get(t.Context(), name)
 	if err != nil {

@@ -41,7 +41,7 @@ type Options struct {
 type Meters struct {
 	o    Options
 	mu   sync.Mutex // one Respec at a time
-	list atomic.Pointer[[]*meter]
+	list atomic.Pointer[counters]
 }
 
 // New makes meters that count nothing yet; see Respec.
@@ -59,7 +59,7 @@ func New(o Options) *Meters {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	m := &Meters{o: o}
-	m.list.Store(&[]*meter{})
+	m.list.Store(&counters{})
 	return m
 }
 
@@ -95,12 +95,15 @@ type different struct {
 	turn  int64
 }
 
+// counters are the meters of one Respec.
+type counters []*meter
+
 // Respec says what is counted from now on, see guard.Meters.
-func (m *Meters) Respec(specs []guard.MeterSpec) {
+func (m *Meters) Respec(specs []guard.MeterSpec) guard.Counters {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old := *m.list.Load()
-	list := make([]*meter, len(specs))
+	list := make(counters, len(specs))
 	for i, s := range specs {
 		for _, o := range old {
 			if o.spec.Name == s.Name && o.spec.Hash == s.Hash {
@@ -113,6 +116,7 @@ func (m *Meters) Respec(specs []guard.MeterSpec) {
 		}
 	}
 	m.list.Store(&list)
+	return list
 }
 
 func newMeter(s guard.MeterSpec, o Options) *meter {
@@ -196,8 +200,7 @@ func (t *meter) sum(c *cell, at int64) int64 {
 }
 
 // Add adds n for key and returns the value of the window including it.
-func (m *Meters) Add(i int, key uint64, n int64, at time.Time) int64 {
-	list := *m.list.Load()
+func (list counters) Add(i int, key uint64, n int64, at time.Time) int64 {
 	if i < 0 || i >= len(list) {
 		return 0
 	}
@@ -214,8 +217,7 @@ func (m *Meters) Add(i int, key uint64, n int64, at time.Time) int64 {
 // to 32 it is exact, with an age that is known to a 64th of the window; above it
 // is an estimate over the last half to whole window, about a sixteenth off, and
 // never below 32.
-func (m *Meters) AddDistinct(i int, key, item uint64, at time.Time) int64 {
-	list := *m.list.Load()
+func (list counters) AddDistinct(i int, key, item uint64, at time.Time) int64 {
 	if i < 0 || i >= len(list) || list[i].items == nil {
 		return 0
 	}
@@ -315,8 +317,7 @@ func (r *different) estimate() int64 {
 }
 
 // Value is the value of the window.
-func (m *Meters) Value(i int, key uint64, at time.Time) int64 {
-	list := *m.list.Load()
+func (list counters) Value(i int, key uint64, at time.Time) int64 {
 	if i < 0 || i >= len(list) {
 		return 0
 	}

@@ -17,10 +17,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var start = time.Unix(1_800_000_000, 0)
 
-func meters(o Options, specs ...guard.MeterSpec) *Meters {
+// counting is meters with the counters that are in force.
+type counting struct {
+	*Meters
+	guard.Counters
+}
+
+func meters(o Options, specs ...guard.MeterSpec) counting {
 	m := New(o)
-	m.Respec(specs)
-	return m
+	return counting{m, m.Respec(specs)}
 }
 
 // TestCountModel: the value is never more than what was added in the window and
@@ -129,12 +134,19 @@ func TestRespecKeepsWhatIsUnchanged(t *testing.T) {
 	m.Add(0, 1, 3, start)
 	m.Add(1, 1, 4, start)
 	b.Hash = 3
-	m.Respec([]guard.MeterSpec{b, a})
+	before := m.Counters
+	m.Counters = m.Respec([]guard.MeterSpec{b, a})
 	if got := m.Value(0, 1, start); got != 0 {
 		t.Fatalf("a changed meter keeps %d", got)
 	}
 	if got := m.Value(1, 1, start); got != 3 {
 		t.Fatalf("an unchanged meter has %d", got)
+	}
+	// Whoever still counts by the old numbers counts what they meant.
+	before.Add(0, 1, 1, start)
+	before.Add(1, 1, 100, start)
+	if a, b := m.Value(1, 1, start), m.Value(0, 1, start); a != 4 || b != 0 {
+		t.Errorf("the old counters count into the new: %d, %d", a, b)
 	}
 }
 
