@@ -174,7 +174,7 @@ func TestFork(t *testing.T) {
 	t.Run("a connection that closed rings no more", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l := newOffice(t)
-			l.p.Closed(l.flow("soft"))
+			l.p.Closed(l.flow("soft"), true)
 			l.invite("alice", "bob@example.com", "")
 			l.starts("desk: INVITE")
 		})

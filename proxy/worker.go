@@ -70,9 +70,10 @@ func (p *Proxy) elsewhere(f func(w *worker)) {
 // Flushed does nothing: answers go out with the batch.
 func (p *Proxy) Flushed(int) {}
 
-// Closed forgets what hung on a connection.
-func (p *Proxy) Closed(f wire.Flow) {
-	if hop, ok := p.routes.ByAddress(f.Remote); ok {
+// Closed forgets what hung on a connection. One that a next hop closes when it
+// has been idle says nothing against it.
+func (p *Proxy) Closed(f wire.Flow, made bool) {
+	if hop, ok := p.routes.ByAddress(f.Remote); ok && !made {
 		p.routes.Report(hop, route.Result{Outcome: route.Refused})
 	}
 	p.trust.Forget(trustFlow(f))

@@ -17,7 +17,7 @@ func (h *echoer) Receive(worker int, f Flow, raw []byte, _ time.Time) {
 	_ = h.wire.Send(worker, f, raw)
 }
 func (h *echoer) Flushed(int) {}
-func (h *echoer) Closed(Flow) {}
+func (h *echoer) Closed(Flow, bool) {}
 
 func runEcho(t testing.TB, o Options, h *echoer) *Wire {
 	t.Helper()

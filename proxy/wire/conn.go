@@ -180,5 +180,5 @@ func (w *Wire) gone(c *conn) {
 	}
 	w.mu.Unlock()
 	w.log.Debug("connection closed", "flow", c.flow, "reason", context.Cause(c.ctx))
-	w.handler.Closed(c.flow)
+	w.handler.Closed(c.flow, c.net != nil)
 }

@@ -45,7 +45,7 @@ func (h *tap) Receive(worker int, f Flow, raw []byte, _ time.Time) {
 
 func (h *tap) Flushed(int) {}
 
-func (h *tap) Closed(f Flow) { h.closed <- f }
+func (h *tap) Closed(f Flow, _ bool) { h.closed <- f }
 
 // echo answers every message with itself.
 func (h *tap) echo(worker int, f Flow, raw []byte) { _ = h.wire.Send(worker, f, raw) }

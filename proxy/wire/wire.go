@@ -40,9 +40,10 @@ type Handler interface {
 	Receive(worker int, f Flow, raw []byte, at time.Time)
 	// Flushed is called when a batch has been handled, before its answers go out.
 	Flushed(worker int)
-	// Closed tells that a connection is gone, or could not be made. It is called
-	// once, after the last Receive of that flow, and belongs to no worker.
-	Closed(f Flow)
+	// Closed tells that a connection is gone; made is false if it could not be made.
+	// It is called once, after the last Receive of that flow, and belongs to no
+	// worker.
+	Closed(f Flow, made bool)
 }
 
 // A Screen is asked before anything is parsed or allocated.
