@@ -101,6 +101,9 @@ func (p *Proxy) success(w *worker, c *reqContext, i int, f wire.Flow, at time.Ti
 			p.calls.Answer(&w.in, p.leg(f), at)
 		}
 	}
+	if !x.initial && (x.method == index.Invite || x.method == index.Update) {
+		p.calls.Refresh(&w.in, at)
+	}
 	if !x.inside && x.credentials && (!x.stripped || p.o.Accounts) {
 		p.trust.Promote(trustFlow(c.Server.Flow), guard.Trusted, at)
 	}

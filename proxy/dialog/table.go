@@ -161,7 +161,7 @@ func (t *Table) Answer(x *index.Message, from Leg, at time.Time) {
 	if c.state != Answered {
 		c.state, c.status = Answered, x.Status
 		c.answered = at.UnixNano()
-		c.expires = at.Add(t.o.Length).UnixNano()
+		c.expires = t.lives(c, x, at)
 	}
 	t.changed(c)
 }

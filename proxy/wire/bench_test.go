@@ -16,7 +16,7 @@ type echoer struct{ wire *Wire }
 func (h *echoer) Receive(worker int, f Flow, raw []byte, _ time.Time) {
 	_ = h.wire.Send(worker, f, raw)
 }
-func (h *echoer) Flushed(int) {}
+func (h *echoer) Flushed(int)       {}
 func (h *echoer) Closed(Flow, bool) {}
 
 func runEcho(t testing.TB, o Options, h *echoer) *Wire {
