@@ -28,6 +28,7 @@ var layers = []struct {
 	{"intel/*", []string{"guard"}},
 	{"record", []string{"guard", "proxy/index"}},
 	{"proxy", []string{"guard", "proxy/*"}},
+	{"proxy/route", []string{"guard", "proxy/index", "proxy/resolve"}},
 	{"proxy/*", []string{"guard", "proxy/index"}},
 	{"console", []string{"guard", "rules", "intel/*", "record"}},
 	{"cmd/*", []string{"*", "*/*"}},
@@ -47,6 +48,7 @@ var owners = []struct {
 	{"github.com/cilium/ebpf", []string{"bpf"}},
 	{"github.com/oschwald", []string{"intel/geo"}},
 	{"github.com/nyaruka/phonenumbers", []string{"intel/numbers"}},
+	{"github.com/miekg/dns", []string{"proxy/resolve"}},
 	{"github.com/spf13/cobra", []string{"cmd/*"}},
 }
 
