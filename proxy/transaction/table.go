@@ -209,6 +209,11 @@ func (t *Table[F, T]) Turn() {
 	for i := range t.shards {
 		t.shards[i].turn(last, now, at)
 	}
+	if t.o.Gone != nil {
+		if gone := t.o.Gone(); gone != nil {
+			t.lose(gone, at)
+		}
+	}
 }
 
 func (s *shard[F, T]) turn(last, now uint32, at time.Time) {

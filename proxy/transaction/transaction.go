@@ -63,6 +63,9 @@ type Options[F, T any] struct {
 	// Failed tells that client transaction i got no final response. The context
 	// is locked. After TooLong the transaction is still up.
 	Failed func(c *Context[F, T], i int, why Failure)
+	// Gone, if it is not nil, is asked at each turn of the timers which flows are
+	// gone since the last; nil: none is.
+	Gone func() func(F) bool
 	// Ended tells that a context is about to be used again; it is locked.
 	Ended func(c *Context[F, T])
 
