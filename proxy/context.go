@@ -30,9 +30,10 @@ type exchange struct {
 	orphaned    bool // a late answer was hung up
 	stale       bool // the answer only asks for a fresh nonce
 
-	pool  string // that a failed next hop is replaced from
-	hop   *route.Hop
-	tried route.Tried
+	pool   string        // that a failed next hop is replaced from
+	domain *route.Domain // the same, of a request that goes where DNS says
+	hop    *route.Hop
+	tried  route.Tried
 
 	best       []byte // the best refusal so far of several
 	bestStatus int

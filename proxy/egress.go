@@ -2,79 +2,76 @@ package proxy
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net"
 	"net/netip"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"ringfence/guard"
 	"ringfence/proxy/index"
+	"ringfence/proxy/resolve"
 	"ringfence/proxy/route"
 	"ringfence/proxy/transaction"
 )
 
 // Requests of our servers may go where DNS says, if the operator allows it
-// (RFC 3263). Names are looked up beside the message's way, by a few workers and
-// from a queue that is bounded; the request waits in its context meanwhile.
+// (RFC 3263). Domains are looked up beside the message's way, by a few workers
+// and from a queue that is bounded; the request waits in its context meanwhile.
+// What anybody else writes into a message is never looked up: a request from
+// outside has no way to byDNS, and a response goes back over the flow that its
+// request came from, whatever its Vias name.
 
 const (
 	lookupWorkers = 4
 	lookupQueue   = 256
-	lookupTimeout = 5 * time.Second
-	knownNames    = 1024
-	nameLife      = time.Minute
+	lookupWait    = 20 * time.Second
 )
 
 // waits is the status of a request whose target is being looked up.
 const waits = -1
 
-// A lookup is a request that waits for an address.
+// A lookup is a request that waits for the servers of a domain.
 type lookup struct {
 	key transaction.Key
-	to  egress
+	to  resolve.Target
 }
 
-// An egress is where a URI points to, before its name is looked up.
-type egress struct {
-	host      string
-	port      uint16 // 0: what DNS says
-	transport guard.Transport
-}
+var namedTransports = [...]string{guard.UDP: "udp", guard.TCP: "tcp", guard.TLS: "tls", guard.WS: "ws", guard.WSS: "wss"}
 
-// lookedUp remembers names for a while.
-type lookedUp struct {
-	mu    sync.Mutex
-	names map[egress]known // guarded by mu
-}
-
-type known struct {
-	at    netip.AddrPort
-	until time.Time
-}
-
-// egressOf reads where a URI points to (RFC 3263 section 4.1).
-func egressOf(m *index.Message, u *index.URI) egress {
-	e := egress{host: strings.ToLower(strings.Trim(string(m.Bytes(u.Host)), "[]")), port: u.Port}
-	switch v, _ := m.Param(u.Params, "transport"); {
-	case m.Is(v, "tls"), m.Is(u.Scheme, "sips"):
-		e.transport = guard.TLS
-	case m.Is(v, "tcp"):
-		e.transport = guard.TCP
+// locatable reads where a URI points to (RFC 3263 section 4). Its host lasts
+// until the next message. False: it names a transport that we do not know.
+func (w *worker) locatable(m *index.Message, u *index.URI) (resolve.Target, bool) {
+	host := u.Host
+	if maddr, ok := m.Param(u.Params, "maddr"); ok {
+		host = maddr
 	}
-	return e
-}
-
-func (e egress) portOr(def uint16) uint16 {
-	switch {
-	case def != 0:
-		return def
-	case e.transport == guard.TLS:
-		return 5061
+	at := len(w.text)
+	w.text = append(w.text, m.Bytes(host)...)
+	name := w.from(at)
+	for i, c := range name {
+		if c >= 'A' && c <= 'Z' {
+			name[i] = c + 'a' - 'A'
+		}
 	}
-	return 5060
+	t := resolve.Target{Host: strings.Trim(text(name), "[]"), Port: u.Port, Secure: m.Is(u.Scheme, "sips")}
+	v, named := m.Param(u.Params, "transport")
+	if !named {
+		return t, true
+	}
+	for transport, name := range namedTransports {
+		if !m.Is(v, name) {
+			continue
+		}
+		t.Named, t.Transport = true, guard.Transport(transport) //nolint:gosec // there are five
+		switch {
+		case t.Secure && t.Transport == guard.TCP: // sips over TCP is TLS (RFC 5630 section 3.1.3)
+			t.Transport = guard.TLS
+		case t.Secure && t.Transport == guard.WS:
+			t.Transport = guard.WSS
+		}
+		return t, !t.Secure || t.Transport.Secure()
+	}
+	return t, false
 }
 
 // byDNS sends a request of our servers where its Route or Request-URI points.
@@ -83,19 +80,23 @@ func (p *Proxy) byDNS(w *worker, c *reqContext, like uint16, r *road) int {
 	if r.more {
 		u = &r.next.URI
 	}
-	e := egressOf(m, u)
-	if e.host == "" {
+	t, ok := w.locatable(m, u)
+	switch {
+	case !ok:
+		return 502
+	case t.Host == "":
 		return 404 // tel and urn, for which there is no trunk
 	}
-	if a, err := netip.ParseAddr(e.host); err == nil {
-		return p.toAddress(w, e, netip.AddrPortFrom(a.Unmap(), e.portOr(e.port)), like)
+	if d, ok := p.routes.Domain(t); ok {
+		return p.toDomain(w, m, &c.Data, d, like)
 	}
-	if at, ok := p.names.known(e, p.now()); ok {
-		return p.toAddress(w, e, at, like)
+	if a, err := netip.ParseAddr(t.Host); err == nil {
+		return p.toAddress(w, t, a.Unmap(), like)
 	}
+	t.Host = strings.Clone(t.Host)
 	select {
-	case p.lookups <- lookup{p.table.Key(m, c.Server.Flow.Remote.Addr()), e}:
-		c.Hold(4 * lookupTimeout)
+	case p.lookups <- lookup{p.table.Key(m, c.Server.Flow.Remote.Addr()), t}:
+		c.Hold(lookupWait)
 		return waits
 	default:
 		return 503
@@ -103,12 +104,23 @@ func (p *Proxy) byDNS(w *worker, c *reqContext, like uint16, r *road) int {
 }
 
 // toAddress makes an address the target. Our own are none: that would be a loop.
-func (p *Proxy) toAddress(w *worker, e egress, at netip.AddrPort, like uint16) int {
-	l, ok := p.pick(e.transport, at.Addr(), like)
-	if !ok || p.interfaces[at.Addr()] && p.listeners[l].bound.Port() == at.Port() {
+func (p *Proxy) toAddress(w *worker, t resolve.Target, a netip.Addr, like uint16) int {
+	transport, port := t.Transport, t.Port
+	if t.Secure && !t.Named {
+		transport = guard.TLS
+	}
+	if port == 0 {
+		port = 5060
+		if transport.Secure() {
+			port = 5061
+		}
+	}
+	at := netip.AddrPortFrom(a, port)
+	l, ok := p.pick(transport, a, like)
+	if !ok || p.own(at) {
 		return 502
 	}
-	flow, err := p.wire.Connect(l, at, e.host)
+	flow, err := p.wire.Connect(l, at, t.Host)
 	if err != nil {
 		return 502
 	}
@@ -116,31 +128,53 @@ func (p *Proxy) toAddress(w *worker, e egress, at netip.AddrPort, like uint16) i
 	return 0
 }
 
-// lookUp looks names up until ctx ends.
+// toDomain makes a server of a domain the target. The others follow when it
+// fails (RFC 3263 section 4.3).
+func (p *Proxy) toDomain(w *worker, m *index.Message, x *exchange, d *route.Domain, like uint16) int {
+	x.domain = d
+	t, ok := p.nextHop(m, x, like)
+	if !ok {
+		return 502
+	}
+	w.targets = append(w.targets, t)
+	return 0
+}
+
+// choose picks who is tried next: of the pool of a request, or of the domain that
+// it goes to.
+func (p *Proxy) choose(x *exchange, callID []byte) (*route.Hop, bool) {
+	if x.domain != nil {
+		return p.routes.PickOf(x.domain, callID, &x.tried)
+	}
+	return p.routes.Pick(x.pool, callID, &x.tried)
+}
+
+// left tells whether choose would find another.
+func (p *Proxy) left(x *exchange) bool {
+	if x.domain != nil {
+		return p.routes.LeftOf(x.domain, &x.tried)
+	}
+	return p.routes.Left(x.pool, &x.tried)
+}
+
+// lookUp looks domains up until ctx ends.
 func (p *Proxy) lookUp(ctx context.Context) error {
 	for {
 		select {
 		case l := <-p.lookups:
-			at, err := p.names.find(ctx, p.resolver(), l.to, p.now)
-			if err != nil {
-				p.log.Debug("a name was not found", "host", l.to.host, "err", err)
+			d := p.routes.Find(ctx, l.to)
+			if err := d.Err(); err != nil {
+				p.log.Debug("a domain has no server", "host", l.to.Host, "err", err)
 			}
-			p.elsewhere(func(w *worker) { p.found(w, l, at, err == nil) })
+			p.elsewhere(func(w *worker) { p.found(w, l, d) })
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-func (p *Proxy) resolver() route.Resolver {
-	if p.o.Route.Resolver != nil {
-		return p.o.Route.Resolver
-	}
-	return net.DefaultResolver
-}
-
-// found sends a request on that has waited for an address.
-func (p *Proxy) found(w *worker, l lookup, at netip.AddrPort, ok bool) {
+// found sends a request on that has waited for the servers of a domain.
+func (p *Proxy) found(w *worker, l lookup, d *route.Domain) {
 	c := p.table.Match(l.key, p.now())
 	if c == nil {
 		return
@@ -150,15 +184,14 @@ func (p *Proxy) found(w *worker, l lookup, at netip.AddrPort, ok bool) {
 	case c.Server.State.Final() || !p.reread(w, c):
 	case x.canceled:
 		p.finish(w, c, 487)
-	case !ok || p.toAddress(w, l.to, at, c.Server.Flow.Listener) != 0:
+	case p.toDomain(w, &w.again, x, d, c.Server.Flow.Listener) != 0:
 		p.finish(w, c, 502)
 	default:
 		p.introduceAgain(w, c)
 		r := p.readRoad(w, &w.again)
-		if p.send(w, c, &w.again, &w.targets[0], &r, p.loopHash(w, &w.again)) {
+		if p.send(w, c, &w.again, &w.targets[0], &r, p.loopHash(w, &w.again)) || p.another(w, c) {
 			c.Hold(0)
-			f := c.Server.Flow
-			p.began(w, f)
+			p.began(w, c.Server.Flow)
 		} else {
 			p.finish(w, c, 502)
 		}
@@ -166,58 +199,47 @@ func (p *Proxy) found(w *worker, l lookup, at netip.AddrPort, ok bool) {
 	c.Unlock()
 }
 
-// known is the address of a name that was looked up lately.
-func (n *lookedUp) known(e egress, now time.Time) (netip.AddrPort, bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	k, ok := n.names[e]
-	return k.at, ok && now.Before(k.until)
+// own tells whether an address is one that we listen on.
+func (p *Proxy) own(at netip.AddrPort) bool {
+	for _, l := range p.listeners {
+		here := l.bound.Addr()
+		if l.bound.Port() == at.Port() && (here == at.Addr() || here.IsUnspecified() && p.interfaces[at.Addr()]) {
+			return true
+		}
+	}
+	return false
 }
 
-// find looks a name up: SRV if the URI names no port, then addresses (RFC 3263
-// section 4.2).
-func (n *lookedUp) find(ctx context.Context, r route.Resolver, e egress, now func() time.Time) (netip.AddrPort, error) {
-	if at, ok := n.known(e, now()); ok {
-		return at, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
-	host, port := e.host, e.port
-	if port == 0 {
-		service, proto := "sip", "udp"
-		if e.transport.Stream() {
-			proto = "tcp"
-		}
-		if e.transport.Secure() {
-			service = "sips"
-		}
-		if _, all, err := r.LookupSRV(ctx, service, proto, host); err == nil && len(all) > 0 {
-			host, port = strings.TrimSuffix(all[0].Target, "."), all[0].Port
-		}
-	}
-	addrs, err := r.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("looking up %s: %w", host, err)
-	}
-	for _, a := range addrs {
-		if a = a.Unmap(); a.IsMulticast() || a.IsUnspecified() || a.IsLoopback() {
-			continue
-		}
-		at := netip.AddrPortFrom(a, e.portOr(port))
-		n.remember(e, known{at, now().Add(nameLife)})
-		return at, nil
-	}
-	return netip.AddrPort{}, errors.New("it has no address that can be called")
+// outside tells whether a request may be sent to a server of another domain:
+// whoever owns a name may point it at this machine and this link.
+func (p *Proxy) outside(s resolve.Server) bool {
+	return s.Address.Addr().IsGlobalUnicast() && !p.own(s.Address)
 }
 
-func (n *lookedUp) remember(e egress, k known) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if len(n.names) >= knownNames {
-		clear(n.names)
+// usable tells whether a listener speaks a transport to an address, or at all
+// when there is no address.
+func (p *Proxy) usable(t guard.Transport, to netip.Addr) bool {
+	return slices.ContainsFunc(p.listeners, func(l *listener) bool {
+		return l.Transport == t && (!to.IsValid() || l.fits(t, to))
+	})
+}
+
+// hopAt is the next hop at an address, or the one that DNS named there until
+// lately: its calls are still up.
+func (p *Proxy) hopAt(a netip.AddrPort) (*route.Hop, bool) {
+	if hop, ok := p.routes.ByAddress(a); ok {
+		return hop, true
 	}
-	if n.names == nil {
-		n.names = map[egress]known{}
+	return p.routes.Draining(a)
+}
+
+// Names says how the names of next hops stand in DNS.
+func (p *Proxy) Names() []route.Name { return p.routes.Names() }
+
+// DNS says whom we ask, and how they do.
+func (p *Proxy) DNS() ([]netip.AddrPort, resolve.Counts) {
+	if p.resolver == nil {
+		return nil, resolve.Counts{}
 	}
-	n.names[e] = k
+	return p.resolver.Servers(), p.resolver.Counts()
 }

@@ -144,6 +144,9 @@ func (p *Proxy) send(w *worker, c *reqContext, m *index.Message, t *target, r *r
 	w.text = w.branch.Append(w.text, c.ID(i), loop)
 	msg := p.rewrite(w, m, c.Server.Flow, t, r, w.from(at), x)
 	reliable := t.flow.Transport.Stream()
+	if reliable && t.hop != nil {
+		p.streams.use(t.flow.Conn)
+	}
 	if err := c.Forward(w.number, i, t.flow, x.method == index.Invite, reliable, msg); err != nil {
 		if t.hop != nil {
 			p.routes.Report(t.hop, route.Result{Outcome: route.Refused})
@@ -151,7 +154,7 @@ func (p *Proxy) send(w *worker, c *reqContext, m *index.Message, t *target, r *r
 		return false
 	}
 	p.metrics.forwarded(t.flow.Transport)
-	if t.hop != nil && x.pool != "" && len(p.c.Hops) > 1 {
+	if t.hop != nil && p.left(x) {
 		c.Hurry(i, p.o.Patience)
 	}
 	return true
@@ -380,11 +383,11 @@ func (p *Proxy) trying(number int, c *reqContext) {
 	}
 }
 
-// another sends the request of a locked context to the next hop of its pool,
-// after one failed. False: there is none, or nobody waits any more.
+// another sends the request of a locked context to the next hop of its pool or
+// domain, after one failed. False: there is none, or nobody waits any more.
 func (p *Proxy) another(w *worker, c *reqContext) bool {
 	x := &c.Data
-	if x.pool == "" || x.canceled || x.hop == nil || !p.reread(w, c) {
+	if x.canceled || x.hop == nil || !p.reread(w, c) {
 		return false
 	}
 	m := &w.again

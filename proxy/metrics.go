@@ -7,6 +7,7 @@ import (
 
 	"ringfence/guard"
 	"ringfence/proxy/index"
+	"ringfence/proxy/resolve"
 )
 
 // A dropReason is why a message went no further, other than by a rule.
@@ -99,7 +100,24 @@ func newMetrics(p *Proxy, r prometheus.Registerer) *metrics {
 			Name: "ringfence_calls_active", Help: "Calls that are up.",
 		}, func() float64 { return float64(p.calls.Counts().Up) }),
 	)
+	if p.resolver != nil {
+		registerDNS(r, p.resolver)
+	}
 	return m
+}
+
+// registerDNS adds the counters of DNS.
+func registerDNS(r prometheus.Registerer, d *resolve.Resolver) {
+	for _, c := range []struct {
+		name, help string
+		value      func(resolve.Counts) uint64
+	}{
+		{"ringfence_dns_questions_total", "Messages that were sent to DNS servers.", func(c resolve.Counts) uint64 { return c.Asked }},
+		{"ringfence_dns_failures_total", "Questions that a DNS server did not answer.", func(c resolve.Counts) uint64 { return c.Failed }},
+		{"ringfence_dns_stale_total", "Questions that an old answer had to do for.", func(c resolve.Counts) uint64 { return c.Stale }},
+	} {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.name, Help: c.help}, func() float64 { return float64(c.value(d.Counts())) }))
+	}
 }
 
 func (m *metrics) judged(msg *guard.Message, d *guard.Decision) {

@@ -19,6 +19,7 @@ import (
 	"ringfence/proxy/dialog"
 	"ringfence/proxy/index"
 	"ringfence/proxy/location"
+	"ringfence/proxy/resolve"
 	"ringfence/proxy/route"
 	"ringfence/proxy/trust"
 	"ringfence/proxy/wire"
@@ -151,7 +152,8 @@ type Options struct {
 
 	Limits wire.Limits      // of the sockets
 	Trust  trust.Options    // Now, Log and Store are filled in
-	Route  route.Options    // Hops, Prober, Now and Log are filled in
+	DNS    resolve.Options  // Usable, Now and Log are filled in
+	Route  route.Options    // Hops, Prober, Resolver, Outside, Now and Log are filled in
 	Places location.Options // Now, Log and Store are filled in
 	Calls  dialog.Options   // Now, Log, Store and Ended are filled in
 

@@ -130,7 +130,13 @@ func (p *Proxy) introduce(w *worker, f wire.Flow, at time.Time) {
 		At: at, Src: f.Remote, Dst: f.Local, Transport: f.Transport,
 		Listener: p.listeners[f.Listener].Name, Index: &w.in,
 	}
-	if hop, ok := p.routes.ByAddress(f.Remote); ok {
+	hop, ok := p.routes.ByAddress(f.Remote)
+	if !ok {
+		// One that DNS names no more still has its calls, and nothing else.
+		hop, ok = p.routes.Draining(f.Remote)
+		ok = ok && p.calls.Has(&w.msg)
+	}
+	if ok {
 		w.msg.Inside, w.msg.Peer = true, hop.Name
 		w.msg.Proven, w.msg.Trust = true, guard.Trusted
 	}

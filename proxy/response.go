@@ -191,7 +191,7 @@ func (p *Proxy) settle(w *worker, c *reqContext, m *index.Message, at time.Time)
 // servers.
 func (p *Proxy) byHops(c *reqContext) bool {
 	for i := range c.Clients {
-		if _, ok := p.routes.ByAddress(c.Clients[i].Flow.Remote); !ok {
+		if _, ok := p.hopAt(c.Clients[i].Flow.Remote); !ok {
 			return false
 		}
 	}
@@ -311,6 +311,10 @@ func (p *Proxy) silence(w *worker, c *reqContext) {
 	}
 }
 
+// timerF is how long a client waits for the answer to a request that is no
+// INVITE, less a second for the way.
+const timerF = 31 * time.Second
+
 // failed is told by the table that a client transaction got no final response.
 func (p *Proxy) failed(c *reqContext, i int, why transaction.Failure) {
 	w, x := p.timers, &c.Data
@@ -326,7 +330,8 @@ func (p *Proxy) failed(c *reqContext, i int, why transaction.Failure) {
 		}
 		if !c.Clients[i].Canceled && c.Clients[i].Status == 0 {
 			p.routes.Report(x.hop, route.Result{Outcome: outcome})
-			if x.method == index.Invite && p.another(w, c) {
+			// The client of another request gave up when its Timer F fired.
+			if (x.method == index.Invite || p.now().Sub(x.began) < timerF) && p.another(w, c) {
 				return
 			}
 		}

@@ -20,6 +20,7 @@ import (
 	"ringfence/proxy/dialog"
 	"ringfence/proxy/index"
 	"ringfence/proxy/location"
+	"ringfence/proxy/resolve"
 	"ringfence/proxy/route"
 	"ringfence/proxy/transaction"
 	"ringfence/proxy/trust"
@@ -48,8 +49,9 @@ type Proxy struct {
 	registrar  registrar
 	interfaces map[netip.Addr]bool
 	ends       chan guard.Call
+	streams    streams
 	lookups    chan lookup
-	names      lookedUp
+	resolver   *resolve.Resolver // nil: another was given
 	picked     picked
 	metrics    *metrics
 
@@ -121,13 +123,21 @@ func (p *Proxy) keys() {
 func (p *Proxy) rooms(ctx context.Context) (err error) {
 	p.table, err = transaction.New(transaction.Options[wire.Flow, exchange]{
 		Max: p.o.Transactions, PerSource: p.o.PerSource, Now: p.now,
-		Send: p.wire.Send, Trying: p.trying, Failed: p.failed, Ended: p.ended,
+		Send: p.wire.Send, Trying: p.trying, Failed: p.failed, Gone: p.streams.gone, Ended: p.ended,
 	})
 	if err != nil {
 		return err
 	}
 	r := p.o.Route
-	r.Hops, r.Now, r.Log = p.c.Hops, p.now, p.log
+	r.Hops, r.Outside, r.Now, r.Log = p.c.Hops, p.outside, p.now, p.log
+	if r.Resolver == nil {
+		d := p.o.DNS
+		d.Usable, d.Now, d.Log = p.usable, p.now, p.log
+		if p.resolver, err = resolve.New(d); err != nil {
+			return fmt.Errorf("dns: %w", err)
+		}
+		r.Resolver = p.resolver
+	}
 	if r.Prober == nil {
 		r.Prober = prober{p}
 	}

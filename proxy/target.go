@@ -122,7 +122,7 @@ func (p *Proxy) byTicket(m *index.Message, r *road) (target, bool) {
 // reach is the target at the far end of a flow. A connection that is gone is
 // made again only towards a next hop.
 func (p *Proxy) reach(to wire.Flow, uri []byte) (target, bool) {
-	hop, ok := p.routes.ByAddress(to.Remote)
+	hop, ok := p.hopAt(to.Remote)
 	if !ok {
 		return target{flow: to, uri: uri}, !to.Transport.Stream() || to.Conn != 0
 	}
@@ -144,10 +144,11 @@ func (p *Proxy) toPool(w *worker, c *reqContext, like uint16, pool string) int {
 	return 503
 }
 
-// nextHop is the next member of the pool of a request that can be reached.
+// nextHop is the next member of the pool or domain of a request that can be
+// reached.
 func (p *Proxy) nextHop(m *index.Message, x *exchange, like uint16) (target, bool) {
 	for {
-		hop, ok := p.routes.Pick(x.pool, m.Bytes(m.CallID), &x.tried)
+		hop, ok := p.choose(x, m.Bytes(m.CallID))
 		if !ok {
 			return target{}, false
 		}

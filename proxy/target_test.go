@@ -1,11 +1,7 @@
 package proxy
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -223,65 +219,5 @@ func TestRefusedCallEnds(t *testing.T) {
 		if got := fmt.Sprint(l.engine.replies, l.engine.targets); !strings.Contains(got, "486") || !strings.Contains(got, "[100]") {
 			t.Errorf("stage reply heard %s", got)
 		}
-	})
-}
-
-// A fakeResolver knows one name, which it takes a second to say.
-type fakeResolver struct{ asked int }
-
-func (r *fakeResolver) LookupSRV(_ context.Context, _, _, name string) (string, []*net.SRV, error) {
-	r.asked++
-	time.Sleep(time.Second)
-	if name != "far.example" {
-		return "", nil, errors.New("no such name")
-	}
-	return "", []*net.SRV{{Target: "sip.far.example.", Port: 5080}}, nil
-}
-
-func (r *fakeResolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
-	if host != "sip.far.example" {
-		return nil, errors.New("no such name")
-	}
-	return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("192.0.2.99")}, nil
-}
-
-func TestEgressByName(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := new(fakeResolver)
-		l := newLab(t, office, func(c *Config, o *Options) { c.Egress = true; o.Route.Resolver = r })
-		l.invite("pbx", "bob@far.example", "")
-		l.starts()
-		l.invite("pbx", "bob@far.example", "") // again meanwhile
-		l.starts("pbx: SIP/2.0 100")
-		time.Sleep(1100 * time.Millisecond)
-		synctest.Wait()
-		l.starts("far: INVITE sip:bob@far.example")
-		l.answer("far", 200, "")
-		l.starts("pbx: SIP/2.0 200")
-		l.send("pbx", l.request("pbx", "OPTIONS", "bob@far.example", "")) // known by now
-		l.starts("far: OPTIONS")
-		l.answer("far", 200, "")
-		l.starts("pbx: SIP/2.0 200")
-		if r.asked != 1 {
-			t.Errorf("the name was looked up %d times", r.asked)
-		}
-		l.send("pbx", l.request("pbx", "MESSAGE", "bob@nowhere.example", ""))
-		l.starts()
-		time.Sleep(1100 * time.Millisecond)
-		synctest.Wait()
-		l.starts("pbx: SIP/2.0 502")
-	})
-}
-
-func TestEgressCanceledWhileLookedUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t, office, func(c *Config, o *Options) { c.Egress = true; o.Route.Resolver = new(fakeResolver) })
-		l.invite("pbx", "bob@far.example", "")
-		l.got()
-		l.hop("pbx", "CANCEL")
-		l.starts("pbx: SIP/2.0 200")
-		time.Sleep(1100 * time.Millisecond)
-		synctest.Wait()
-		l.starts("pbx: SIP/2.0 100", "pbx: SIP/2.0 487")
 	})
 }

@@ -1,6 +1,8 @@
 package route
 
 import (
+	"context"
+	"log/slog"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -16,10 +18,12 @@ const (
 	defaultProbeTimeout   = 5 * time.Second
 	defaultProbeRate      = 20
 	defaultProbes         = 8
-	defaultResolve        = time.Minute
 	defaultResolveRetry   = 10 * time.Second
-	defaultResolveTimeout = 5 * time.Second
-	defaultAddresses      = 8
+	defaultResolveTimeout = 8 * time.Second
+	defaultStale          = 72 * time.Hour
+	defaultDrain          = 4 * time.Hour
+	defaultDrained        = 256
+	defaultDomains        = 1024
 )
 
 // forProbes is the until of a hop that is down until probes bring it up.
@@ -102,7 +106,11 @@ func (r *Routes) bad(h *Hop, now time.Time, why string) {
 	}
 	if !x.down {
 		x.down, x.since = true, now
-		r.o.Log.Warn("a next hop is down", "hop", h.Name, "address", h.Address, "why", why)
+		level := slog.LevelWarn
+		if h.Pool == "" {
+			level = slog.LevelDebug // a server of another domain
+		}
+		r.o.Log.Log(context.Background(), level, "a next hop is down", "hop", h.Name, "address", h.Address, "why", why)
 	}
 	if r.probes(h) {
 		x.until.Store(forProbes)

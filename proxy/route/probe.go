@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// look is how often Run looks for hops whose probe or look-up is due.
+// look is how often Run looks for hops whose probe is due.
 const look = 500 * time.Millisecond
 
 // Run probes hops and looks names up again until ctx ends, and joins what it
@@ -15,7 +15,9 @@ const look = 500 * time.Millisecond
 func (r *Routes) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { r.resolve(ctx) })
+	for i := range r.o.Hops {
+		wg.Go(func() { r.follow(ctx, i) })
+	}
 	if r.o.Prober == nil {
 		return nil
 	}

@@ -1,21 +1,23 @@
 // Package route knows the next hops: which there are, which of them live, and
 // which of them a call goes to.
 //
-// It resolves only names that stand in the configuration, never one that a
-// message brought, and it knows no socket: probes are sent by a Prober.
+// A configured host may be a domain that stands for several servers, by RFC
+// 3263; they come and go as DNS says, beside the way of messages. A name that a
+// message from inside brought is resolved only when Find is asked to. It knows no
+// socket: probes are sent by a Prober.
 package route
 
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/netip"
 	"time"
 
 	"ringfence/guard"
+	"ringfence/proxy/resolve"
 )
 
-// A Config is one configured next hop. A name with several addresses becomes
+// A Config is one configured next hop. A domain with several servers becomes
 // several Hops.
 type Config struct {
 	Name      string // of the hop, as in logs and rules
@@ -23,8 +25,9 @@ type Config struct {
 	Host      string // address or DNS name
 	Port      uint16 // 0: SRV records of a name, else 5060, or 5061 over TLS (RFC 3263 section 4.2)
 	Transport guard.Transport
+	Any       bool           // the transport is for NAPTR and SRV records to say (RFC 3263 section 4.1)
 	Priority  int            // lower is tried first, as in SRV records
-	Weight    int            // share among equals; 0 means 1
+	Weight    int            // share among equals, of all its servers together; 0 means 1
 	Probe     time.Duration  // between OPTIONS probes; 0: none
 	Prefixes  []string       // numbers that go to its pool, for trunks: "+4930", "00"
 	Sources   []netip.Prefix // from where it sends, beside its own address
@@ -42,8 +45,9 @@ type Hop struct {
 	Weight    int
 	Probe     time.Duration
 
-	rank   int    // Priority, then that of the SRV record
-	seed   uint64 // what rendezvous hashing knows the hop by
+	rank   int     // Priority, then what DNS prefers
+	share  float64 // of the calls, in proportion to the others of its rank
+	seed   uint64  // what rendezvous hashing knows the hop by
 	health *health
 }
 
@@ -81,17 +85,16 @@ type Prober interface {
 	Probe(ctx context.Context, h *Hop) (status int, err error)
 }
 
-// A Resolver looks up names; *net.Resolver is one.
+// A Resolver finds the servers of a host; *resolve.Resolver is one.
 type Resolver interface {
-	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
-	LookupSRV(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
+	Locate(ctx context.Context, t resolve.Target) (resolve.Answer, error)
 }
 
 // Options says what Routes are made of. Only Now is required.
 type Options struct {
 	Hops        []Config
 	Prober      Prober   // nil: no probes
-	Resolver    Resolver // nil: net.DefaultResolver
+	Resolver    Resolver // nil: one of this package's own, with its defaults
 	AddressOnly bool     // ByAddress ignores the port: PBXs send from other ports than they listen on
 
 	RefuseWhenDown bool          // when no hop of a pool lives, pick none; otherwise they are tried anyway
@@ -102,11 +105,19 @@ type Options struct {
 	ProbeTimeout   time.Duration // default 5 s
 	ProbeRate      float64       // probes a second over all hops; default 20
 	Probes         int           // probes under way at once; default 8
-	Resolve        time.Duration // between look-ups of a name; default 60 s
-	ResolveRetry   time.Duration // after a failed one; default 10 s
-	ResolveTimeout time.Duration // for one look-up; default 5 s
-	Addresses      int           // addresses of one name that are used; default 8
+	ResolveRetry   time.Duration // after a look-up that failed; default 10 s
+	ResolveTimeout time.Duration // for one look-up; default 8 s
+	Stale          time.Duration // how long servers are used that DNS does not confirm; default 72 h
+	Drain          time.Duration // how long calls on a hop that DNS names no more are known; default 4 h
+	Drained        int           // such hops at once; default 256
+	Domains        int           // other domains that are remembered; default 1024
 	Seed           uint64        // of the hash; the same on every node that shares calls
+
+	// Outside tells whether a server of another domain may be sent to. Nil: any.
+	Outside func(resolve.Server) bool
+	// Changed is told of the hops in force, by New and after each change. It must
+	// neither block nor ask for Names.
+	Changed func([]*Hop)
 
 	Now func() time.Time
 	Log *slog.Logger

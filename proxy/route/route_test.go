@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"ringfence/guard"
+	"ringfence/proxy/resolve"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -287,121 +287,6 @@ func TestByNumber(t *testing.T) {
 	}
 }
 
-// A book is a Resolver whose answers tests change.
-type book struct {
-	mu    sync.Mutex
-	ips   map[string][]string
-	srv   map[string][]*net.SRV
-	asked int
-}
-
-func (b *book) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.asked++
-	var out []netip.Addr
-	for _, s := range b.ips[host] {
-		out = append(out, netip.MustParseAddr(s))
-	}
-	if out == nil {
-		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
-	}
-	return out, nil
-}
-
-func (b *book) LookupSRV(_ context.Context, service, proto, name string) (string, []*net.SRV, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	full := "_" + service + "._" + proto + "." + name
-	if s := b.srv[full]; s != nil {
-		return full, s, nil
-	}
-	return "", nil, &net.DNSError{Err: "no such host", Name: full, IsNotFound: true}
-}
-
-func (b *book) set(host string, ips ...string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.ips[host] = ips
-}
-
-func addresses(r *Routes) string {
-	var out []string
-	for _, h := range r.inForce.Load().hops {
-		out = append(out, fmt.Sprintf("%s %s %d", h.Name, h.Address, h.rank))
-	}
-	return strings.Join(out, ", ")
-}
-
-func TestNames(t *testing.T) {
-	b := &book{
-		ips: map[string][]string{
-			"pbx.example": {"10.0.0.2", "10.0.0.1", "::ffff:10.0.0.1"}, "gw1.example": {"10.1.0.1"}, "gw2.example": {"10.1.0.2"},
-			"many.example": {"10.2.0.1", "10.2.0.2", "10.2.0.3"},
-		},
-		srv: map[string][]*net.SRV{
-			"_sip._udp.trunk.example":  {{Target: "gw1.example", Port: 5070, Priority: 1, Weight: 10}, {Target: "gw2.example", Port: 5080, Priority: 2}},
-			"_sips._tcp.trunk.example": {{Target: "gw2.example", Port: 5071, Priority: 3}, {Target: "gone.example", Port: 1}},
-		},
-	}
-	for _, c := range []struct {
-		what string
-		hop  Config
-		want string
-	}{
-		{"addresses, sorted and once each", Config{Host: "pbx.example"}, "x 10.0.0.1:5060 0, x 10.0.0.2:5060 0"},
-		{"a port means no SRV", Config{Host: "gw1.example", Port: 5999}, "x 10.1.0.1:5999 0"},
-		{"SRV", Config{Host: "trunk.example"}, "x 10.1.0.1:5070 1, x 10.1.0.2:5080 2"},
-		{"SRV over TLS", Config{Host: "trunk.example", Transport: guard.TLS}, "x 10.1.0.2:5071 3"},
-		{"websockets have no SRV", Config{Host: "gw1.example", Transport: guard.WSS}, "x 10.1.0.1:443 0"},
-		{"at most two", Config{Host: "many.example"}, "x 10.2.0.1:5060 0, x 10.2.0.2:5060 0"},
-		{"nothing found", Config{Host: "gone.example"}, ""},
-	} {
-		c.hop.Name = "x"
-		r := routes(t, Options{Hops: []Config{c.hop}, Resolver: b, Addresses: 2})
-		if got := addresses(r); got != c.want {
-			t.Errorf("%s: %q, want %q", c.what, got, c.want)
-		}
-	}
-}
-
-func TestNamesAreLookedUpAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := &book{ips: map[string][]string{"pbx.example": {"10.0.0.1"}}}
-		r := routes(t, Options{Hops: []Config{
-			{Name: "a", Host: "pbx.example"}, {Name: "b", Host: "late.example"}, {Name: "c", Host: "10.9.9.9"},
-		}, Resolver: b, Now: time.Now, Fails: 1})
-		ctx, stop := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- r.Run(ctx) }()
-		expect := func(what, want string) {
-			t.Helper()
-			synctest.Wait()
-			if got := addresses(r); got != want {
-				t.Errorf("%s: %q, want %q", what, got, want)
-			}
-		}
-		expect("at start", "a 10.0.0.1:5060 0, c 10.9.9.9:5060 0")
-		r.Report(r.inForce.Load().hops[0], Result{Outcome: Timeout})
-		b.set("late.example", "10.0.0.9")
-		time.Sleep(11 * time.Second)
-		expect("a name that was missing comes soon", "a 10.0.0.1:5060 0, b 10.0.0.9:5060 0, c 10.9.9.9:5060 0")
-		if r.Snapshot()[0].Failures != 1 {
-			t.Error("the health of a hop was lost with the new table")
-		}
-		b.set("pbx.example", "10.0.0.2")
-		time.Sleep(time.Minute)
-		expect("a name that moved", "a 10.0.0.2:5060 0, b 10.0.0.9:5060 0, c 10.9.9.9:5060 0")
-		b.set("pbx.example")
-		time.Sleep(2 * time.Minute)
-		expect("a name that is gone keeps what it had", "a 10.0.0.2:5060 0, b 10.0.0.9:5060 0, c 10.9.9.9:5060 0")
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 // A hospital is a Prober that tests tell how each hop is.
 type hospital struct {
 	mu     sync.Mutex
@@ -531,13 +416,18 @@ func TestHashIsFNV(t *testing.T) {
 func TestNoAllocations(t *testing.T) {
 	hops := three()
 	hops[0].Prefixes = []string{"+49"}
-	r := routes(t, Options{Hops: hops, AddressOnly: true})
+	r := routes(t, Options{Hops: hops, AddressOnly: true, Resolver: newBook("far.example", "192.0.2.9:5060")})
 	h := r.inForce.Load().hops[0]
+	far := r.Find(t.Context(), resolve.Target{Host: "far.example"})
 	src, id := netip.MustParseAddrPort("10.0.0.2:9"), []byte("3848276298220188511@example")
 	for what, do := range map[string]func(){
 		"pick":       func() { var tried Tried; r.Pick("default", id, &tried) },
 		"by address": func() { r.ByAddress(src) },
 		"by number":  func() { r.ByNumber("+493012345") },
+		"draining":   func() { r.Draining(src) },
+		"left":       func() { var tried Tried; r.Left("default", &tried) },
+		"domain":     func() { r.Domain(resolve.Target{Host: "far.example"}) },
+		"pick of":    func() { var tried Tried; r.PickOf(far, id, &tried) },
 		"report":     func() { r.Report(h, Result{Took: time.Millisecond}) },
 	} {
 		if n := testing.AllocsPerRun(100, do); n != 0 {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -14,19 +13,23 @@ import (
 
 	"github.com/gaissmai/bart"
 	"golang.org/x/time/rate"
+
+	"ringfence/guard"
+	"ringfence/proxy/resolve"
 )
 
 // Routes are the next hops in their pools. They are safe for concurrent use.
 type Routes struct {
-	o       Options
-	pace    *rate.Limiter // of probes
-	inForce atomic.Pointer[table]
+	o        Options
+	pace     *rate.Limiter // of probes
+	inForce  atomic.Pointer[table]
+	domains  atomic.Pointer[map[resolve.Target]*Domain] // a map is never written to, only replaced
+	prefixes map[string]string                          // number prefix to pool; read only after New
+	longest  int                                        // the longest of them
 
-	mu       sync.Mutex           // guards what follows; held while a table is made
-	found    [][]endpoint         // by position in Options.Hops: what its name last resolved to
-	healths  map[identity]*health // of every endpoint that is in the table
-	prefixes map[string]string    // number prefix to pool; read only after New
-	longest  int                  // the longest of them
+	mu      sync.Mutex           // held while a table is made or a domain is added
+	names   []name               // guarded by mu; by position in Options.Hops
+	healths map[identity]*health // guarded by mu; of every hop that is in the table, or leaves
 }
 
 // A table is one state of what the names resolve to. It is immutable.
@@ -35,22 +38,17 @@ type table struct {
 	pools     map[string][]tier
 	addresses map[netip.AddrPort]*Hop
 	sources   bart.Table[*Hop]
+	leaving   map[netip.AddrPort]leaving
 }
 
 // A tier is the hops of a pool that share a rank.
 type tier []*Hop
 
-// An endpoint is one address that a configured host stands for.
-type endpoint struct {
-	address  netip.AddrPort
-	priority int // of an SRV record, after the configured one
-	weight   int
-}
-
 // An identity is what a hop's health belongs to.
 type identity struct {
-	name    string
-	address netip.AddrPort
+	name      string
+	address   netip.AddrPort
+	transport guard.Transport
 }
 
 // New checks the configuration and resolves its names; one that cannot be
@@ -59,11 +57,16 @@ func New(ctx context.Context, o Options) (*Routes, error) {
 	if o.Now == nil {
 		return nil, errors.New("routes need a clock")
 	}
-	o = o.withDefaults()
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
 	r := &Routes{
 		o: o, pace: rate.NewLimiter(rate.Limit(o.ProbeRate), 1),
-		found: make([][]endpoint, len(o.Hops)), healths: map[identity]*health{}, prefixes: map[string]string{},
+		names: make([]name, len(o.Hops)), healths: map[identity]*health{}, prefixes: map[string]string{},
 	}
+	r.inForce.Store(new(table))
+	r.domains.Store(&map[resolve.Target]*Domain{})
 	names := map[string]bool{}
 	for i := range o.Hops {
 		c := &o.Hops[i]
@@ -82,19 +85,19 @@ func New(ctx context.Context, o Options) (*Routes, error) {
 			r.longest = max(r.longest, len(p))
 		}
 	}
-	for i := range o.Hops {
-		if err := r.lookUp(ctx, i); err != nil {
-			o.Log.Warn("a next hop has no address yet", "hop", o.Hops[i].Name, "host", o.Hops[i].Host, "err", err)
-		}
-	}
+	r.lookUpAll(ctx)
 	r.rebuild()
 	return r, nil
 }
 
-func (o Options) withDefaults() Options {
+func (o Options) withDefaults() (Options, error) {
 	o.Hops = append([]Config(nil), o.Hops...)
 	if o.Resolver == nil {
-		o.Resolver = net.DefaultResolver
+		own, err := resolve.New(resolve.Options{Now: o.Now, Log: o.Log})
+		if err != nil {
+			return o, err
+		}
+		o.Resolver = own
 	}
 	o.Fails = cmp.Or(o.Fails, defaultFails)
 	o.Rises = cmp.Or(o.Rises, defaultRises)
@@ -103,12 +106,14 @@ func (o Options) withDefaults() Options {
 	o.ProbeTimeout = cmp.Or(o.ProbeTimeout, defaultProbeTimeout)
 	o.ProbeRate = cmp.Or(o.ProbeRate, defaultProbeRate)
 	o.Probes = cmp.Or(o.Probes, defaultProbes)
-	o.Resolve = cmp.Or(o.Resolve, defaultResolve)
 	o.ResolveRetry = cmp.Or(o.ResolveRetry, defaultResolveRetry)
 	o.ResolveTimeout = cmp.Or(o.ResolveTimeout, defaultResolveTimeout)
-	o.Addresses = cmp.Or(o.Addresses, defaultAddresses)
+	o.Stale = cmp.Or(o.Stale, defaultStale)
+	o.Drain = cmp.Or(o.Drain, defaultDrain)
+	o.Drained = cmp.Or(o.Drained, defaultDrained)
+	o.Domains = cmp.Or(o.Domains, defaultDomains)
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
-	return o
+	return o, nil
 }
 
 func (c *Config) check() error {
@@ -160,29 +165,42 @@ func (r *Routes) ByNumber(number string) (pool string, ok bool) {
 	return "", false
 }
 
-// rebuild puts a table in force that says what is found now.
+// rebuild puts a table in force that says what is known now.
 func (r *Routes) rebuild() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := &table{pools: map[string][]tier{}, addresses: map[netip.AddrPort]*Hop{}}
 	healths := map[identity]*health{}
-	for i, c := range r.o.Hops {
-		for _, e := range r.found[i] {
-			id := identity{c.Name, e.address}
+	for i := range r.o.Hops {
+		c := &r.o.Hops[i]
+		shares := map[int]float64{} // of each tier, together
+		for _, s := range r.names[i].answer.Servers {
+			shares[s.Tier] += s.Share
+		}
+		for _, s := range r.names[i].answer.Servers {
+			id := identity{c.Name, s.Address, s.Transport}
 			h := r.healths[id]
 			if h == nil {
 				h = &health{since: r.o.Now()}
 			}
 			healths[id] = h
 			t.add(&Hop{
-				Name: c.Name, Pool: c.Pool, Host: c.Host, Address: e.address, Transport: c.Transport,
-				Priority: c.Priority, Weight: c.Weight * max(e.weight, 1), Probe: c.Probe,
-				rank: c.Priority<<16 | e.priority, seed: seed(r.o.Seed, id), health: h,
+				Name: c.Name, Pool: c.Pool, Host: c.Host, Address: s.Address, Transport: s.Transport,
+				Priority: c.Priority, Weight: c.Weight, Probe: c.Probe,
+				rank: c.Priority<<8 | min(s.Tier, 255), share: float64(c.Weight) * s.Share / shares[s.Tier],
+				seed: seed(r.o.Seed, id), health: h,
 			}, c.Sources, r.o.AddressOnly)
 		}
 	}
+	r.leave(r.inForce.Load(), t)
+	for _, l := range t.leaving {
+		healths[identity{l.hop.Name, l.hop.Address, l.hop.Transport}] = l.hop.health
+	}
 	r.healths = healths
 	r.inForce.Store(t)
+	if r.o.Changed != nil {
+		r.o.Changed(t.hops)
+	}
 }
 
 func (t *table) add(h *Hop, sources []netip.Prefix, addressOnly bool) {
@@ -190,17 +208,7 @@ func (t *table) add(h *Hop, sources []netip.Prefix, addressOnly bool) {
 	if _, taken := t.addresses[h.Address]; !taken {
 		t.addresses[h.Address] = h
 	}
-	tiers := t.pools[h.Pool]
-	at := 0
-	for at < len(tiers) && tiers[at][0].rank < h.rank {
-		at++
-	}
-	if at < len(tiers) && tiers[at][0].rank == h.rank {
-		tiers[at] = append(tiers[at], h)
-	} else {
-		tiers = append(tiers[:at], append([]tier{{h}}, tiers[at:]...)...)
-	}
-	t.pools[h.Pool] = tiers
+	t.pools[h.Pool] = place(t.pools[h.Pool], h)
 	for _, p := range sources {
 		t.claim(p.Masked(), h)
 	}
