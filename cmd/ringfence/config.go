@@ -26,6 +26,7 @@ type config struct {
 	Register  string         `yaml:"register"`  // auto, path, contact
 	Challenge string         `yaml:"challenge"` // never, under-flood, always
 	Egress    string         `yaml:"egress"`    // none, dns
+	DNS       dnsConfig      `yaml:"dns"`
 	Emergency string         `yaml:"emergency"` // pool for emergency calls; "" is the first pool
 	Source    string         `yaml:"source_header"`
 	Rules     rulesConfig    `yaml:"rules"`
@@ -52,13 +53,32 @@ type listenConfig struct {
 type hopConfig struct {
 	Name      string        `yaml:"name"`
 	Pool      string        `yaml:"pool"`
-	Address   string        `yaml:"address"` // host:port or a name
-	Transport string        `yaml:"transport"`
+	Address   string        `yaml:"address"`   // host:port, or a domain
+	Transport string        `yaml:"transport"` // udp, tcp, tls, or dns: what NAPTR and SRV records say, the default of a domain
 	Weight    int           `yaml:"weight"`
 	Priority  int           `yaml:"priority"`
 	Probe     time.Duration `yaml:"probe"`   // 0 is 10s, negative is never
 	Numbers   []string      `yaml:"numbers"` // prefixes that go to its pool, for trunks
 	Match     string        `yaml:"match"`   // port (default) or address: what makes a source this next hop
+}
+
+// dnsConfig says whom to ask for names of next hops, and with egress: dns for
+// those of other domains. Names in messages from outside are never looked up.
+type dnsConfig struct {
+	Servers    []string      `yaml:"servers"`     // address or address:port; none: those of resolv_conf
+	ResolvConf string        `yaml:"resolv_conf"` // read again when it changes
+	Timeout    time.Duration `yaml:"timeout"`     // for one server to answer
+	Attempts   int           `yaml:"attempts"`    // rounds over all servers
+	MinTTL     time.Duration `yaml:"min_ttl"`
+	MaxTTL     time.Duration `yaml:"max_ttl"`
+	Negative   time.Duration `yaml:"negative_ttl"` // how long at most "there is none" holds
+	Retry      time.Duration `yaml:"retry"`        // how long silent servers are left alone with a question
+	Stale      time.Duration `yaml:"stale"`        // how long old answers do while the servers are silent
+	Drain      time.Duration `yaml:"drain"`        // how long calls on a next hop that DNS names no more go on as its own
+	Addresses  int           `yaml:"addresses"`    // servers of one domain
+	Cache      int           `yaml:"cache"`        // answers that are remembered
+	Domains    int           `yaml:"domains"`      // domains of requests from inside that are remembered
+	Questions  int           `yaml:"questions"`    // under way at once
 }
 
 type locationConfig struct {
@@ -210,6 +230,7 @@ func readConfig(path string) (*config, error) {
 	for i := range c.Rules.Files {
 		at(&c.Rules.Files[i])
 	}
+	at(&c.DNS.ResolvConf)
 	at(&c.Store.Dir)
 	at(&c.Record.Log)
 	at(&c.Control)

@@ -53,10 +53,17 @@ func (c *config) check() []fault {
 	pools := map[string]bool{}
 	for i, h := range c.NextHops {
 		at := fmt.Sprintf("next_hops.%d", i)
-		choice(at+".transport", h.Transport, "udp", "tcp", "tls")
+		choice(at+".transport", h.Transport, "udp", "tcp", "tls", "dns")
 		choice(at+".match", h.Match, "port", "address")
-		if h.Address == "" {
-			say(at, "a next hop needs an address such as 10.0.0.10:5060")
+		switch host, _, err := splitHop(h.Address); {
+		case h.Address == "":
+			say(at, "a next hop needs an address such as 10.0.0.10:5060, or a domain such as pbx.example")
+		case err != nil:
+			say(at+".address", "%v", err)
+		case !isHost(host):
+			say(at+".address", "%q is no address and no domain name", host)
+		case h.Transport == "dns" && !h.domain():
+			say(at+".transport", "only a domain without a port has records that say the transport: name udp, tcp or tls")
 		}
 		if h.Weight < 0 {
 			say(at+".weight", "a weight cannot be negative")
@@ -72,6 +79,14 @@ func (c *config) check() []fault {
 	choice("register", c.Register, "auto", "path", "contact")
 	choice("challenge", c.Challenge, "never", "under-flood", "always")
 	choice("egress", c.Egress, "none", "dns")
+	for i, text := range c.DNS.Servers {
+		if _, err := dnsServer(text); err != nil {
+			say(fmt.Sprintf("dns.servers.%d", i), "%v", err)
+		}
+	}
+	if c.DNS.MaxTTL > 0 && c.DNS.MaxTTL < c.DNS.MinTTL {
+		say("dns.max_ttl", "max_ttl cannot be shorter than min_ttl")
+	}
 	choice("screen.mode", c.Screen.Mode, "off", "auto", "native", "generic")
 	if c.Metrics != "" && c.Metrics != "off" {
 		if _, err := netip.ParseAddrPort(c.Metrics); err != nil {
@@ -105,6 +120,11 @@ func (c *config) check() []fault {
 		{"screen.burst", c.Screen.Burst},
 		{"screen.new_sources", c.Screen.NewSources},
 		{"location.bindings", c.Location.Bindings},
+		{"dns.attempts", c.DNS.Attempts},
+		{"dns.addresses", c.DNS.Addresses},
+		{"dns.cache", c.DNS.Cache},
+		{"dns.domains", c.DNS.Domains},
+		{"dns.questions", c.DNS.Questions},
 	} {
 		if n.n < 0 {
 			say(n.path, "a limit cannot be negative (0 is the default)")
@@ -113,7 +133,11 @@ func (c *config) check() []fault {
 	for _, d := range []struct {
 		path string
 		d    time.Duration
-	}{{"record.keep", c.Record.Keep}, {"location.min_expires", c.Location.MinExpires}, {"location.max_expires", c.Location.MaxExpires}} {
+	}{
+		{"record.keep", c.Record.Keep}, {"location.min_expires", c.Location.MinExpires}, {"location.max_expires", c.Location.MaxExpires},
+		{"dns.timeout", c.DNS.Timeout}, {"dns.min_ttl", c.DNS.MinTTL}, {"dns.max_ttl", c.DNS.MaxTTL}, {"dns.negative_ttl", c.DNS.Negative},
+		{"dns.retry", c.DNS.Retry}, {"dns.stale", c.DNS.Stale}, {"dns.drain", c.DNS.Drain},
+	} {
 		if d.d < 0 {
 			say(d.path, "a duration cannot be negative (0 is the default)")
 		}

@@ -23,7 +23,7 @@ type runFlags struct {
 func (f *runFlags) register(s *pflag.FlagSet) {
 	s.StringVar(&f.config, "config", "", "configuration file; the other flags stand over it")
 	s.StringArrayVar(&f.listen, "listen", nil, "udp:ADDRESS, tcp:ADDRESS or tls:ADDRESS; may be repeated")
-	s.StringArrayVar(&f.nextHops, "next-hop", nil, "udp:ADDRESS of the SIP server behind; may be repeated")
+	s.StringArrayVar(&f.nextHops, "next-hop", nil, "udp:ADDRESS, or sip:DOMAIN for NAPTR and SRV records, of the SIP server behind; may be repeated")
 	s.StringArrayVar(&f.accounts, "account", nil, "user:file:PATH, or user:password for a trial; may be repeated")
 	s.StringVar(&f.realm, "realm", "", "realm of the accounts; with it or --account ringfence authenticates, else the PBX does")
 	s.StringVar(&f.geo, "geo", "", "MaxMind country database")
@@ -69,7 +69,7 @@ func (f *runFlags) apply(c *config) ([]trial, error) {
 		c.NextHops = nil
 	}
 	for _, text := range f.nextHops {
-		transport, address, err := splitTransport(text)
+		transport, address, err := hopFlag(text)
 		if err != nil {
 			say("--next-hop %s: %w", text, err)
 			continue
@@ -167,6 +167,9 @@ func (c *config) fill(state string) {
 	for i := range c.NextHops {
 		h := &c.NextHops[i]
 		set(&h.Pool, "default")
+		if h.domain() {
+			set(&h.Transport, "dns")
+		}
 		set(&h.Transport, "udp")
 		set(&h.Name, h.Address)
 		set(&h.Match, "port")
@@ -186,6 +189,7 @@ func (c *config) fill(state string) {
 	set(&c.Register, "auto")
 	set(&c.Challenge, "under-flood")
 	set(&c.Egress, "none")
+	c.DNS.fill()
 	set(&c.Source, "X-Ringfence-Source")
 	set(&c.Store.Dir, state)
 	if c.Store.Quota == 0 {

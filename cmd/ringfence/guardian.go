@@ -54,6 +54,7 @@ type guardian struct {
 	bans     *bans.Book
 	recorder *record.Recorder
 	screen   *screen
+	peers    *peers
 	auth     *auth.Auth
 	policy   *policy
 	applying sync.Mutex // guards what policy holds
@@ -113,6 +114,7 @@ func newGuardian(ctx context.Context, c *config, trials []trial, o guardianOptio
 	if g.screen, err = openScreen(c, emergencies.Numbers(), g.now); err != nil {
 		return g, err
 	}
+	g.peers = newPeers(c, g.screen, g.log)
 	g.bans, err = bans.Open(ctx, g.store, bans.Options{
 		Max: c.Screen.Bans, Protected: g.protected, Alert: g.recorder.Alert, Now: g.now, Log: g.log,
 	}, g.screen.all()...)
@@ -188,10 +190,8 @@ func (g *guardian) protected(p netip.Prefix) string {
 			return "it is in screen.allow"
 		}
 	}
-	for _, h := range g.cfg.NextHops {
-		if ap, err := netip.ParseAddrPort(h.Address); err == nil && p.Contains(ap.Addr().Unmap()) {
-			return "it is next hop " + h.Name
-		}
+	if name := g.peers.within(p); name != "" {
+		return "it is next hop " + name
 	}
 	return ""
 }

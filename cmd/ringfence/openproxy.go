@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,7 +64,8 @@ func (g *guardian) openProxy(emergencies *numbers.Emergencies) error {
 		// How much one flow may send is for rules to say; here stand only the
 		// bounds that keep unproven sources out of everybody else's way.
 		Trust:  trust.Options{Pipe: everybody, UnknownRate: everybody, ChallengedRate: everybody, TrustedRate: everybody},
-		Route:  route.Options{AddressOnly: byAddress},
+		DNS:    c.DNS.options(),
+		Route:  route.Options{AddressOnly: byAddress, Stale: c.DNS.Stale, Drain: c.DNS.Drain, Domains: c.DNS.Domains, Changed: g.peers.changed},
 		Places: location.Options{PerAccount: c.Location.Bindings, MinExpires: c.Location.MinExpires, MaxExpires: c.Location.MaxExpires, Realm: g.realmOf},
 		Calls:  dialog.Options{Max: c.Limits.Calls},
 		Log:    g.log, Metrics: g.metrics, Now: g.now,
@@ -105,44 +105,6 @@ func (g *guardian) listeners() ([]proxy.Listener, error) {
 		out = append(out, p)
 	}
 	return out, nil
-}
-
-// hops are the next hops of the configuration; byAddress tells that at least
-// one is known by its address alone.
-func (c *config) hops() (hops []route.Config, byAddress bool, err error) {
-	for _, h := range c.NextHops {
-		host, port, err := splitHop(h.Address)
-		if err != nil {
-			return nil, false, fmt.Errorf("next hop %s: %w", h.Name, err)
-		}
-		probe := h.Probe
-		if probe == 0 {
-			probe = 10 * time.Second
-		}
-		r := route.Config{
-			Name: h.Name, Pool: h.Pool, Host: host, Port: port, Transport: transports[h.Transport], Priority: h.Priority,
-			Weight: h.Weight, Probe: max(probe, 0), Prefixes: h.Numbers,
-		}
-		byAddress = byAddress || h.Match == "address"
-		hops = append(hops, r)
-	}
-	return hops, byAddress, nil
-}
-
-// splitHop reads host, host:port, [v6]:port or a bare IPv6 address.
-func splitHop(text string) (host string, port uint16, err error) {
-	if a, err := netip.ParseAddr(text); err == nil {
-		return a.String(), 0, nil
-	}
-	host, digits, err := net.SplitHostPort(text)
-	if err != nil {
-		return text, 0, nil //nolint:nilerr // a name without a port: SRV records say it
-	}
-	n, err := strconv.ParseUint(digits, 10, 16)
-	if err != nil || n == 0 {
-		return "", 0, fmt.Errorf("%q is no port", digits)
-	}
-	return host, uint16(n), nil
 }
 
 // malformed notes a message that no rule could judge.

@@ -125,8 +125,12 @@ func (g *guardian) announce(w io.Writer, demo bool, accounts []trial) {
 	for i, a := range g.proxy.Addresses() {
 		fmt.Fprintf(w, "listening  %s:%s\n", g.cfg.Listen[i].Transport, a)
 	}
+	servers := map[string]string{}
+	for _, n := range g.proxy.Names() {
+		servers[n.Hop] = ", " + count(n.Servers, "server")
+	}
 	for _, h := range g.cfg.NextHops {
-		fmt.Fprintf(w, "next hop   %s, %s:%s, pool %s\n", h.Name, h.Transport, h.Address, h.Pool)
+		fmt.Fprintf(w, "next hop   %s, %s:%s, pool %s%s\n", h.Name, h.Transport, h.Address, h.Pool, servers[h.Name])
 	}
 	if *g.cfg.Location.Enabled {
 		fmt.Fprintln(w, "next hop   the built-in location service")

@@ -123,6 +123,7 @@ func (s *screen) attach(c *config) error {
 type screener interface {
 	bans.Screen
 	Allow(netip.Prefix) error
+	Disallow(netip.Prefix) error
 	Deny(netip.Prefix, time.Time) error
 	Emergency([]string) error
 	Ports([]bpf.Port) error
@@ -168,10 +169,8 @@ func (s *screen) fill(to screener, c *config, emergency []string) error {
 	for _, p := range c.Screen.Allow {
 		errs = append(errs, to.Allow(p))
 	}
-	for _, h := range c.NextHops {
-		if ap, err := netip.ParseAddrPort(h.Address); err == nil {
-			errs = append(errs, to.Allow(netip.PrefixFrom(ap.Addr().Unmap(), ap.Addr().Unmap().BitLen())))
-		}
+	for a := range c.literalHops() {
+		errs = append(errs, to.Allow(host(a)))
 	}
 	for _, p := range c.Screen.Deny {
 		errs = append(errs, to.Deny(p, time.Time{}))
