@@ -17,6 +17,7 @@ done <<-LIST
 	openssl openssl
 	taskset util-linux
 	pgrep procps
+	unbound unbound
 LIST
 [ -e /usr/include/bpf/bpf_helpers.h ] || need+=(libbpf-dev)
 ls /usr/lib/*/kamailio/modules/geoip2.so >/dev/null 2>&1 || need+=(kamailio-geoip2-modules)
