@@ -153,7 +153,7 @@ type Options struct {
 	Limits wire.Limits      // of the sockets
 	Trust  trust.Options    // Now, Log and Store are filled in
 	DNS    resolve.Options  // Usable, Now and Log are filled in
-	Route  route.Options    // Hops, Prober, Resolver, Outside, Now and Log are filled in
+	Route  route.Options    // Hops, Prober, Resolver, Outside, Store, Now and Log are filled in
 	Places location.Options // Now, Log and Store are filled in
 	Calls  dialog.Options   // Now, Log, Store and Ended are filled in
 

@@ -129,7 +129,7 @@ func (p *Proxy) rooms(ctx context.Context) (err error) {
 		return err
 	}
 	r := p.o.Route
-	r.Hops, r.Outside, r.Now, r.Log = p.c.Hops, p.outside, p.now, p.log
+	r.Hops, r.Outside, r.Store, r.Now, r.Log = p.c.Hops, p.outside, p.o.Store, p.now, p.log
 	if r.Resolver == nil {
 		d := p.o.DNS
 		d.Usable, d.Now, d.Log = p.usable, p.now, p.log

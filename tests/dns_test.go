@@ -203,7 +203,7 @@ func (s *server) got() (calls, ended int) {
 // TestNextHopByDomain puts a domain behind the guard, whose servers DNS names:
 // the best gets the calls, the next when it is dead, and the best again when it
 // is back. When DNS names others, they get the calls and none that is up is lost;
-// when DNS is silent, everything goes on.
+// when DNS is silent, everything goes on, also after a restart.
 func TestNextHopByDomain(t *testing.T) {
 	needs(t, "sipp")
 	if c, err := net.ListenPacket("udp", "[::1]:0"); err != nil {
@@ -286,6 +286,9 @@ func TestNextHopByDomain(t *testing.T) {
 	dns.stop()
 	eventually(t, "doctor says that DNS is silent", func() bool { return strings.Contains(said(), "2 servers still in use") })
 	call("DNS is silent", two)
+	d.stop()
+	d.launch()
+	call("the guard starts while DNS is silent", two)
 	dns.change(append(service, best)...)
 	eventually(t, "DNS names the best again", func() bool {
 		return strings.Contains(said(), "3 servers by NAPTR") && strings.Contains(said(), up(one))

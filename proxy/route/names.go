@@ -15,6 +15,7 @@ import (
 type name struct {
 	answer    resolve.Answer
 	confirmed time.Time // when it last said so; zero: never
+	stored    time.Time // what was confirmed when it was stored
 	next      time.Time // when it is asked again; zero: never
 	err       error     // why the last look-up gave nothing new
 }
@@ -46,12 +47,15 @@ func bare(host string) string {
 }
 
 // lookUpAll looks every host up, all at once: a silent DNS server costs the start
-// of the daemon the time of one.
+// of the daemon the time of one. Then what it said before is used.
 func (r *Routes) lookUpAll(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for i := range r.names {
-		wg.Go(func() { r.lookUp(ctx, i) })
+		wg.Go(func() {
+			r.store(ctx, i, r.lookUp(ctx, i))
+			r.load(ctx, i)
+		})
 	}
 }
 
@@ -72,9 +76,11 @@ func (r *Routes) follow(ctx context.Context, i int) {
 			due.Stop()
 			return
 		}
-		if r.lookUp(ctx, i) {
+		changed := r.lookUp(ctx, i)
+		if changed {
 			r.rebuild()
 		}
+		r.store(ctx, i, changed)
 	}
 }
 

@@ -93,9 +93,10 @@ type Resolver interface {
 // Options says what Routes are made of. Only Now is required.
 type Options struct {
 	Hops        []Config
-	Prober      Prober   // nil: no probes
-	Resolver    Resolver // nil: one of this package's own, with its defaults
-	AddressOnly bool     // ByAddress ignores the port: PBXs send from other ports than they listen on
+	Prober      Prober      // nil: no probes
+	Resolver    Resolver    // nil: one of this package's own, with its defaults
+	Store       guard.Store // nil: what DNS said does not survive a restart
+	AddressOnly bool        // ByAddress ignores the port: PBXs send from other ports than they listen on
 
 	RefuseWhenDown bool          // when no hop of a pool lives, pick none; otherwise they are tried anyway
 	Fails          int           // failures in a row after which a hop is down; default 3
