@@ -79,6 +79,8 @@ type lists interface {
 	// Allow lets every packet of p in, whatever else is known of it.
 	Allow(p netip.Prefix) error
 	Disallow(p netip.Prefix) error
+	// AllowOnly replaces all that is allowed.
+	AllowOnly(list []netip.Prefix) error
 	// Deny keeps p away until a time; zero is for good. The longest prefix
 	// counts: one that is over hides a wider one until Sweep removes it.
 	Deny(p netip.Prefix, until time.Time) error

@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -153,6 +154,11 @@ func steps() []step {
 		{name: "grace over", do: func(l lists) error { return l.Grace(from("203.0.113.1:9"), gone) }, send: shape{src: from("203.0.113.1:9"), port: 5060, payload: register}, want: []Reason{Banned}},
 		{name: "allowed from the banned", do: func(l lists) error { return l.Allow(netip.MustParsePrefix("203.0.113.0/28")) }, send: shape{src: from("203.0.113.1:7"), port: 5060, payload: register}, want: []Reason{Allowed}},
 		{name: "not allowed any more", do: func(l lists) error { return l.Disallow(netip.MustParsePrefix("203.0.113.0/28")) }, send: shape{src: from("203.0.113.1:7"), port: 5060, payload: register}, want: []Reason{Banned}},
+		{name: "allowed alone", do: func(l lists) error {
+			return errors.Join(l.Allow(netip.MustParsePrefix("10.99.0.0/16")), l.AllowOnly([]netip.Prefix{netip.MustParsePrefix("203.0.113.1/32"), netip.MustParsePrefix("2001:db8::/64")}))
+		}, send: shape{src: from("203.0.113.1:7"), port: 5060, payload: register}, want: []Reason{Allowed}},
+		{name: "what was allowed before", do: func(l lists) error { return l.Ban(host(from("10.99.0.1:0")), 0, later, false) }, send: shape{src: from("10.99.0.1:7"), port: 5060, payload: register}, want: []Reason{Banned}},
+		{name: "nothing is allowed", do: func(l lists) error { return l.AllowOnly(nil) }, send: shape{src: from("203.0.113.1:7"), port: 5060, payload: register}, want: []Reason{Banned}},
 		{name: "lifted", do: func(l lists) error { return l.Lift(host(from("203.0.113.1:0")), 0) }, send: shape{src: from("203.0.113.1:7"), port: 5060, payload: register}, want: []Reason{Passed}},
 		{name: "ban over", do: func(l lists) error { return l.Ban(host(from("203.0.113.1:0")), 0, gone, false) }, send: shape{src: from("203.0.113.1:7"), port: 5060, payload: register}, want: []Reason{Passed}},
 		{name: "limited", do: func(l lists) error { return l.Ban(host(from("203.0.113.2:0")), 0, time.Time{}, true) }, send: shape{src: from("203.0.113.2:7"), port: 5060, payload: register}, want: []Reason{Trickle, Limited, Limited}},
