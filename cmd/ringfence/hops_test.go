@@ -118,7 +118,7 @@ func TestPeers(t *testing.T) {
 			if in != (want || i == 9) { // 9 is allowed in any case
 				t.Errorf("%s: %s is let in: %v", what, a, in)
 			}
-			if protected := p.within(host(a)) != ""; protected != want {
+			if protected := p.within(netip.PrefixFrom(a, 32)) != ""; protected != want {
 				t.Errorf("%s: %s is protected: %v", what, a, protected)
 			}
 		}

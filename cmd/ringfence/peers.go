@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -10,17 +11,18 @@ import (
 )
 
 // peers are the addresses of the next hops. Those of names come and go as DNS
-// says; the screen lets them in, and no ban may hit them.
+// says; the screen lets them in, because what they send is for rules to judge,
+// and no ban may hit them.
 type peers struct {
+	config *config
 	screen *screen
 	log    *slog.Logger
-	always []netip.Prefix // screen.allow
 	names  atomic.Pointer[map[netip.Addr]string]
 }
 
 // newPeers knows the hops that are configured by address.
 func newPeers(c *config, s *screen, log *slog.Logger) *peers {
-	p := &peers{screen: s, log: log, always: c.Screen.Allow}
+	p := &peers{config: c, screen: s, log: log}
 	names := c.literalHops()
 	p.names.Store(&names)
 	return p
@@ -41,34 +43,31 @@ func (c *config) literalHops() map[netip.Addr]string {
 	return out
 }
 
+// allowed are all prefixes that the screen lets in.
+func allowed(c *config, hops map[netip.Addr]string) []netip.Prefix {
+	out := slices.Clone(c.Screen.Allow)
+	for a := range hops {
+		out = append(out, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return out
+}
+
 // changed takes the hops that are in force now.
 func (p *peers) changed(hops []*route.Hop) {
-	old, names := *p.names.Load(), map[netip.Addr]string{}
+	names := map[netip.Addr]string{}
 	for _, h := range hops {
 		names[h.Address.Addr()] = h.Name
 	}
+	if maps.Equal(*p.names.Load(), names) {
+		return
+	}
 	p.names.Store(&names)
-	for a := range names {
-		if _, ok := old[a]; !ok {
-			p.each("let in", a, screener.Allow)
-		}
-	}
-	for a := range old {
-		if _, ok := names[a]; !ok && !slices.Contains(p.always, host(a)) {
-			p.each("no longer let in", a, screener.Disallow)
-		}
-	}
-}
-
-func (p *peers) each(what string, a netip.Addr, do func(screener, netip.Prefix) error) {
 	for _, x := range p.screen.both() {
-		if err := do(x, host(a)); err != nil {
-			p.log.Warn("a next hop cannot be "+what, "address", a, "err", err)
+		if err := x.AllowOnly(allowed(p.config, names)); err != nil {
+			p.log.Warn("the filter does not know all next hops", "err", err)
 		}
 	}
 }
-
-func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 // within is the name of a next hop in a prefix, "" if there is none.
 func (p *peers) within(prefix netip.Prefix) string {

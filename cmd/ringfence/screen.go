@@ -122,8 +122,7 @@ func (s *screen) attach(c *config) error {
 // A screener is either half of the screen.
 type screener interface {
 	bans.Screen
-	Allow(netip.Prefix) error
-	Disallow(netip.Prefix) error
+	AllowOnly([]netip.Prefix) error
 	Deny(netip.Prefix, time.Time) error
 	Emergency([]string) error
 	Ports([]bpf.Port) error
@@ -148,8 +147,7 @@ func (s *screen) all() []bans.Screen {
 	return out
 }
 
-// fill tells one half what the configuration says. Next hops are allowed: what
-// they send is judged by rules.
+// fill tells one half what the configuration says.
 func (s *screen) fill(to screener, c *config, emergency []string) error {
 	ports := map[uint16]bpf.Port{}
 	for _, l := range c.Listen {
@@ -165,13 +163,7 @@ func (s *screen) fill(to screener, c *config, emergency []string) error {
 	if len(emergency) > bpf.MaxNumbers {
 		return fmt.Errorf("guards.numbers.emergency: %d numbers, with their prefixes, are more than the filter holds (%d)", len(emergency), bpf.MaxNumbers)
 	}
-	errs := []error{to.Beat(s.now()), to.Emergency(emergency)}
-	for _, p := range c.Screen.Allow {
-		errs = append(errs, to.Allow(p))
-	}
-	for a := range c.literalHops() {
-		errs = append(errs, to.Allow(host(a)))
-	}
+	errs := []error{to.Beat(s.now()), to.Emergency(emergency), to.AllowOnly(allowed(c, c.literalHops()))}
 	for _, p := range c.Screen.Deny {
 		errs = append(errs, to.Deny(p, time.Time{}))
 	}
