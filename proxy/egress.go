@@ -199,9 +199,13 @@ func (p *Proxy) found(w *worker, l lookup, d *route.Domain) {
 	c.Unlock()
 }
 
-// own tells whether an address is one that we listen on.
+// own tells whether an address is one that we listen on, or that others reach us
+// by.
 func (p *Proxy) own(at netip.AddrPort) bool {
 	for _, l := range p.listeners {
+		if a, err := netip.ParseAddr(l.host); err == nil && at == netip.AddrPortFrom(a, l.port) {
+			return true
+		}
 		here := l.bound.Addr()
 		if l.bound.Port() == at.Port() && (here == at.Addr() || here.IsUnspecified() && p.interfaces[at.Addr()]) {
 			return true

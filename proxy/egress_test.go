@@ -400,6 +400,41 @@ func TestAConnectionOfAPeerThatHasTwoTransports(t *testing.T) {
 	})
 }
 
+// TestA66LoopThroughAnotherDomain: a domain whose server sends everything back to
+// us, and a PBX that sends it there again.
+func TestA66LoopThroughAnotherDomain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, office, egress(new(book).knows("far.example", "udp 192.0.2.99:5080")))
+		back := func(from string) {
+			t.Helper()
+			via := "Via: SIP/2.0/UDP " + l.hosts[from].addr.String() + ";branch=z9hG4bK-" + from + "-back\n"
+			msg := strings.ReplaceAll(l.last[from], "\r\n", "\n")
+			msg = strings.ReplaceAll(msg, "\nRecord-Route:", "\nX-Record-Route:")
+			l.send(from, strings.Replace(msg, "Via:", via+"Via:", 1))
+		}
+		l.invite("pbx", "bob@far.example", "")
+		l.starts("far: INVITE")
+		back("far")
+		l.starts("pbx: INVITE") // from outside it goes to the pool: a spiral
+		back("pbx")
+		l.starts("pbx: SIP/2.0 482") // and then it is a loop
+	})
+}
+
+// What others reach us by is no other domain.
+func TestEgressToOurOwnAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, office, func(c *Config, o *Options) {
+			egress(new(book).knows("us.example", "udp 203.0.113.77:5070"))(c, o)
+			c.Listeners[0].Advertise = "203.0.113.77:5070"
+		})
+		for _, to := range []string{"bob@us.example", "bob@203.0.113.77:5070", "bob@198.51.100.1:5060"} {
+			l.send("pbx", strings.ReplaceAll(l.request("pbx", "OPTIONS", to, ""), "pbx-OPTIONS", "pbx-"+to[4:9]))
+			l.starts("pbx: SIP/2.0 502")
+		}
+	})
+}
+
 // TestEgressToAKnownDomainAllocatesNothing is the steady state of a request from
 // inside to a domain whose servers are known.
 func TestEgressToAKnownDomainAllocatesNothing(t *testing.T) {
