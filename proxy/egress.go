@@ -62,7 +62,7 @@ func (w *worker) locatable(m *index.Message, u *index.URI) (resolve.Target, bool
 		if !m.Is(v, name) {
 			continue
 		}
-		t.Named, t.Transport = true, guard.Transport(transport) //nolint:gosec // there are five
+		t.Named, t.Transport = true, guard.Transport(transport)
 		switch {
 		case t.Secure && t.Transport == guard.TCP: // sips over TCP is TLS (RFC 5630 section 3.1.3)
 			t.Transport = guard.TLS

@@ -6,11 +6,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dchest/siphash"
-
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/interpreter"
+	"github.com/dchest/siphash"
 
 	"ringfence/guard"
 )

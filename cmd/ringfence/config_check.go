@@ -134,9 +134,16 @@ func (c *config) check() []fault {
 		path string
 		d    time.Duration
 	}{
-		{"record.keep", c.Record.Keep}, {"location.min_expires", c.Location.MinExpires}, {"location.max_expires", c.Location.MaxExpires},
-		{"dns.timeout", c.DNS.Timeout}, {"dns.min_ttl", c.DNS.MinTTL}, {"dns.max_ttl", c.DNS.MaxTTL}, {"dns.negative_ttl", c.DNS.Negative},
-		{"dns.retry", c.DNS.Retry}, {"dns.stale", c.DNS.Stale}, {"dns.drain", c.DNS.Drain},
+		{"record.keep", c.Record.Keep},
+		{"location.min_expires", c.Location.MinExpires},
+		{"location.max_expires", c.Location.MaxExpires},
+		{"dns.timeout", c.DNS.Timeout},
+		{"dns.min_ttl", c.DNS.MinTTL},
+		{"dns.max_ttl", c.DNS.MaxTTL},
+		{"dns.negative_ttl", c.DNS.Negative},
+		{"dns.retry", c.DNS.Retry},
+		{"dns.stale", c.DNS.Stale},
+		{"dns.drain", c.DNS.Drain},
 	} {
 		if d.d < 0 {
 			say(d.path, "a duration cannot be negative (0 is the default)")

@@ -25,8 +25,8 @@ func TestSessions(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var over []guard.Call
-				tb, stop := running(t, Options{Now: time.Now, Ended: func(c *guard.Call) { over = append(over, *c) }})
+				over := make(chan guard.Call, 4)
+				tb, stop := running(t, Options{Now: time.Now, Ended: func(c *guard.Call) { over <- *c }})
 				lines := func(h string) []string {
 					if h == "" || h == "-" {
 						return nil
@@ -43,12 +43,14 @@ func TestSessions(t *testing.T) {
 				time.Sleep(time.Until(began.Add(c.up - 5*time.Second)))
 				synctest.Wait()
 				if len(over) != 0 {
-					t.Errorf("it ended %v after it began", over[0].End.Sub(began))
+					t.Errorf("it ended %v after it began", (<-over).End.Sub(began))
 				}
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
-				if len(over) != 1 || over[0].EndedBy != "timeout" {
-					t.Errorf("ended: %+v", over)
+				if len(over) != 1 {
+					t.Errorf("%d calls ended", len(over))
+				} else if c := <-over; c.EndedBy != "timeout" {
+					t.Errorf("ended: %+v", c)
 				}
 				stop()
 			})

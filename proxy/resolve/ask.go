@@ -72,7 +72,7 @@ func (r *Resolver) round(ctx context.Context, q question) (*dns.Msg, error) {
 			n := (first + i) % len(servers)
 			m, err := r.server(ctx, servers[n], q)
 			if err == nil {
-				r.system.first.Store(int32(n)) //nolint:gosec // there are few
+				r.system.first.Store(int32(n))
 				return m, nil
 			}
 			last = err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -236,7 +237,7 @@ func TestSilentAtStart(t *testing.T) {
 		b.silent = make(chan struct{})
 		var all []Config
 		for i := range 20 {
-			all = append(all, Config{Name: fmt.Sprint(i), Host: fmt.Sprintf("n%d.example", i)})
+			all = append(all, Config{Name: strconv.Itoa(i), Host: fmt.Sprintf("n%d.example", i)})
 		}
 		began := time.Now()
 		r := routes(t, Options{Hops: all, Resolver: b, Now: time.Now})
