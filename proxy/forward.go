@@ -47,6 +47,9 @@ func (p *Proxy) pass(w *worker, f wire.Flow, key transaction.Key) {
 func (p *Proxy) launch(w *worker, c *reqContext, f wire.Flow, r *road, loop uint64) bool {
 	m, x := &w.in, &c.Data
 	status := p.find(w, c, f, r)
+	if status == 0 {
+		status = breadth(m, w.targets)
+	}
 	if status > 0 {
 		p.finish(w, c, status)
 		return false
@@ -178,6 +181,7 @@ func (p *Proxy) rewrite(w *worker, m *index.Message, from wire.Flow, t *target, 
 		p.writeRecordRoute(w, m, from, t.flow, top)
 	}
 	w.writeMaxForwards(m, top)
+	w.writeBreadth(m, t, top)
 	if x != nil {
 		x.stripped = p.stripCredentials(w, m) || x.stripped
 	}

@@ -18,6 +18,7 @@ const (
 	overBudget
 	sourceFull
 	tableFull
+	shed
 	amplification
 	strayResponse
 	foreignResponse
@@ -29,7 +30,7 @@ const (
 )
 
 var dropTexts = [...]string{
-	"malformed", "over_budget", "source_full", "table_full", "amplification", "stray_response",
+	"malformed", "over_budget", "source_full", "table_full", "shed", "amplification", "stray_response",
 	"foreign_response", "stray_ack", "digest_leak", "orphaned_answer", "end_lost",
 }
 

@@ -144,7 +144,7 @@ type Options struct {
 	// guard with several network cards. Nil: the kernel is asked.
 	Source func(to netip.Addr) netip.Addr
 
-	Transactions  int           // at once; default 131072
+	Transactions  int           // at once; default 524288
 	PerSource     int           // transactions of one source that wait for an answer; default 256
 	Forks         int           // bindings one request goes to; default 8
 	Amplification float64       // bytes we send to an unproven source for one of its own; default 2

@@ -233,6 +233,11 @@ func (p *Proxy) begin(w *worker, f wire.Flow, key transaction.Key) *reqContext {
 	if !w.msg.Inside {
 		source = f.Remote.Addr()
 	}
+	if p.crowded(&w.msg, &w.decision) {
+		p.metrics.drop(shed)
+		p.unavailable(w, f)
+		return nil
+	}
 	c, fresh, err := p.table.Begin(key, source, w.msg.At)
 	switch {
 	case errors.Is(err, transaction.ErrSource):
@@ -243,8 +248,8 @@ func (p *Proxy) begin(w *worker, f wire.Flow, key transaction.Key) *reqContext {
 		c.Repeat(w.number)
 		c.Unlock()
 	}
-	if err != nil && w.msg.Proven {
-		p.reply(w, f, true, 503, "Service Unavailable", []byte("Retry-After: 10\r\n"))
+	if err != nil {
+		p.unavailable(w, f)
 	}
 	if err != nil || !fresh {
 		return nil

@@ -69,7 +69,7 @@ func New(c Config, o Options) (*Proxy, error) {
 	c.Pool = cmp.Or(c.Pool, "default")
 	c.EmergencyPool = cmp.Or(c.EmergencyPool, c.Pool)
 	c.SourceHeader = cmp.Or(c.SourceHeader, "X-Ringfence-Source")
-	o.Transactions = cmp.Or(o.Transactions, 131072)
+	o.Transactions = cmp.Or(o.Transactions, 524288)
 	o.PerSource = cmp.Or(o.PerSource, 256)
 	o.Forks = min(cmp.Or(o.Forks, 8), transaction.MaxClients)
 	o.Amplification = cmp.Or(o.Amplification, 2)

@@ -16,6 +16,8 @@ type target struct {
 	hop    *route.Hop // nil if it is none
 	uri    []byte     // the Request-URI it gets; nil: as it came
 	routes []byte     // Route values that go on top, from a Path; nil: none
+
+	breadth int // the Max-Breadth it gets; 0: as it came
 }
 
 // A road is what the Route headers and the Request-URI say of where a request

@@ -47,7 +47,7 @@ func New[F, T any](o Options[F, T]) (*Table[F, T], error) {
 	if o.Send == nil || o.Failed == nil || o.Now == nil {
 		return nil, errors.New("a transaction table needs Send, Failed and a clock")
 	}
-	o.Max = cmp.Or(o.Max, 131072)
+	o.Max = cmp.Or(o.Max, 524288)
 	o.PerSource = cmp.Or(o.PerSource, 256)
 	o.Idle = cmp.Or(o.Idle, 256)
 	o.T1 = cmp.Or(o.T1, 500*time.Millisecond)
@@ -177,9 +177,12 @@ func (s *shard[F, T]) release(c *Context[F, T]) {
 	t.up.Add(-1)
 }
 
+// Up is how many contexts are in use.
+func (t *Table[F, T]) Up() int { return int(t.up.Load()) }
+
 // Counts says how full the table is.
 func (t *Table[F, T]) Counts() Counts {
-	return Counts{Up: int(t.up.Load()), Full: t.full.Load(), Source: t.refused.Load()}
+	return Counts{Up: t.Up(), Full: t.full.Load(), Source: t.refused.Load()}
 }
 
 // Run turns the timers until ctx ends.

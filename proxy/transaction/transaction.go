@@ -43,7 +43,7 @@ const (
 // Options says how many transactions there may be and how patient they are.
 // Send, Failed and Now are required; every other zero field means its default.
 type Options[F, T any] struct {
-	Max       int // at once; default 131072
+	Max       int // at once; default 524288
 	PerSource int // of one source without a final response; default 256
 	Idle      int // spare buffers kept for each size and shard; default 256
 

@@ -1,0 +1,71 @@
+package proxy
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"ringfence/guard"
+)
+
+// TestOverload fills the table: new calls are shed first and told to come back
+// at different times, then nothing is taken; calls for help and what belongs to
+// a call get through.
+func TestOverload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		help := false
+		l := newLab(t, office, func(_ *Config, o *Options) { o.Transactions = 40 })
+		l.engine.verdict = func(*guard.Message) guard.Verdict {
+			if help {
+				return guard.Verdict{Action: guard.Allow, Emergency: true}
+			}
+			return guard.Verdict{}
+		}
+		n := 0
+		say := func(method, more string) string {
+			n++
+			msg := l.request("pbx", method, "+4930123@example.com", "")
+			msg = strings.Replace(msg, "z9hG4bK-", fmt.Sprintf("z9hG4bK%d-", n), 1)
+			msg = strings.Replace(msg, "Call-ID: ", fmt.Sprintf("Call-ID: %d-", n), 1)
+			l.send("pbx", strings.Replace(msg, "To: <sip:+4930123@example.com>", "To: <sip:+4930123@example.com>"+more, 1))
+			out := l.got()
+			return out[0].msg
+		}
+		for range 36 {
+			if got := say("INVITE", ""); !strings.HasPrefix(got, "INVITE") {
+				t.Fatalf("call %d is answered %s", n, got)
+			}
+		}
+		later := map[string]bool{}
+		for range 20 {
+			got := say("INVITE", "")
+			after := headers(got, "Retry-After")
+			if !strings.HasPrefix(got, "SIP/2.0 503") || len(after) != 1 {
+				t.Fatalf("a call too many is answered %s", got)
+			}
+			if s, err := strconv.Atoi(after[0]); err != nil || s < retrySoonest || s >= retryLatest {
+				t.Errorf("it is to come back after %s", after[0])
+			}
+			later[after[0]] = true
+		}
+		if len(later) < 3 {
+			t.Errorf("all are to come back at the same time: %v", later)
+		}
+		if got := say("INFO", ";tag=known"); strings.HasPrefix(got, "SIP/2.0 503") {
+			t.Errorf("a request within a dialog is shed: %s", got)
+		}
+		help = true
+		if got := say("INVITE", ""); strings.HasPrefix(got, "SIP/2.0 503") {
+			t.Errorf("a call for help is shed: %s", got)
+		}
+		help = false
+		for range 5 {
+			say("INFO", ";tag=known")
+		}
+		if got := say("INFO", ";tag=known"); !strings.HasPrefix(got, "SIP/2.0 503") {
+			t.Errorf("a full table takes %s", got)
+		}
+	})
+}
