@@ -4,7 +4,7 @@ GO ?= go
 FUZZTIME ?= 30s
 GOLANGCI ?= v2.15.0
 
-.PHONY: run build test race lint gen fuzz bench demo release
+.PHONY: run build test race lint gen fuzz bench bench-proxy demo release
 
 run: build ## build and start a guard on loopback, with two demo accounts
 	./ringfence run
@@ -31,6 +31,9 @@ fuzz: ## every fuzz target for FUZZTIME
 
 bench: build ## benchmarks, and CPU per call side by side with Kamailio
 	tests/bench.sh
+
+bench-proxy: build ## the proxy and Kamailio in turn: CPU per call, latency, highest rate
+	tests/bench-proxy.sh
 
 demo: build ## two phones, a scanner, a guesser, a thief and a flood
 	./ringfence demo

@@ -16,8 +16,11 @@ func (m *Message) params(f *found, at, end int) (all Span, next int, p Problem) 
 		at = skip(b, at+1, end)
 		name := at
 		var h uint32
-		for at < end && is(b[at], tokenByte) {
-			h = h*31 + uint32(lower(b[at]))
+		for _, c := range b[at:end] {
+			if !is(c, tokenByte) {
+				break
+			}
+			h = h*31 + uint32(lower(c))
 			at++
 		}
 		if at == name {
@@ -37,7 +40,10 @@ func (m *Message) params(f *found, at, end int) (all Span, next int, p Problem) 
 				}
 				at = next
 			} else {
-				for at < end && is(b[at], valueByte) {
+				for _, c := range b[at:end] {
+					if !is(c, valueByte) {
+						break
+					}
 					at++
 				}
 			}

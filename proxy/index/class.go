@@ -10,6 +10,7 @@ const (
 	hostByte                // may stand in a host name
 	displayByte             // may stand in a display name without quotes
 	callIDByte              // may stand in a Call-ID
+	markByte                // @ and %, which a URI is taken apart by
 )
 
 var class = classes()
@@ -50,6 +51,8 @@ func classes() (t [256]uint8) {
 	for _, c := range ",;" {
 		t[c] &^= callIDByte
 	}
+	t['@'] |= markByte
+	t['%'] |= markByte
 	return t
 }
 

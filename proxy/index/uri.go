@@ -13,28 +13,33 @@ func (m *Message) uri(u *URI, at, end int) Problem {
 		return BadURI
 	}
 	colon := at
-	for colon < end && is(b[colon], tokenByte) {
+	for _, c := range b[at:end] {
+		if !is(c, tokenByte) {
+			break
+		}
 		colon++
 	}
 	if colon == at || colon == end || b[colon] != ':' || lower(b[at])-'a' > 25 {
 		return BadScheme
 	}
 	ampersat := 0
-	for i := colon + 1; i < end; i++ {
-		c := b[i]
-		if !is(c, uriByte) {
-			return BadURI
+	rest := b[colon+1 : end]
+	for i, c := range rest {
+		k := class[c] & (uriByte | markByte)
+		if k == uriByte { // nearly all of them
+			continue
 		}
-		switch c {
-		case '@':
-			if ampersat != 0 {
-				return ManyAts
-			}
-			ampersat = i
-		case '%':
-			if p := escape(b[i+1 : end]); p != "" {
+		switch {
+		case k&uriByte == 0:
+			return BadURI
+		case c == '%':
+			if p := escape(rest[i+1:]); p != "" {
 				return p
 			}
+		case ampersat != 0:
+			return ManyAts
+		default:
+			ampersat = colon + 1 + i
 		}
 	}
 	*u = URI{Text: span(at, end), Scheme: span(at, colon)}
@@ -152,7 +157,10 @@ func (m *Message) hostport(host *Span, port *uint16, at, end int, blanks bool) (
 		}
 		i++
 	} else {
-		for i < end && is(b[i], hostByte) {
+		for _, c := range b[at:end] {
+			if !is(c, hostByte) {
+				break
+			}
 			i++
 		}
 		if i == at {

@@ -95,8 +95,8 @@ def load(name, proxy, uas, start, a, work):
     return dict(name=name, ms_per_call=used / max(1, ok), user=user / max(1, ok), ok=ok, fail=fail, retrans=int(row["Retransmissions(C)"]),
                 answer=row.get("ResponseTime1(C)", ""), pss=memory)
 
-def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(about):
+    ap = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--runs", type=int, default=5)
     ap.add_argument("--rate", type=int, help="calls per second (2500, guarded 1200)")
     ap.add_argument("--secs", type=int, default=10)
@@ -110,9 +110,10 @@ def main():
     ap.add_argument("--uac-port", type=int, default=5070)
     ap.add_argument("--mmdb", default=os.path.join(os.environ.get("RINGFENCE_CORPUS", os.path.join(HERE, "../../../shared/corpus")), "maxmind/test-data/GeoIP2-Country-Test.mmdb"))
     ap.add_argument("--proxy-cmd", action="append", default=[])
-    a = ap.parse_args()
-    a.rate = a.rate or (1200 if a.guarded else 2500)
-    work = tempfile.mkdtemp(prefix="ringfence-bench-")
+    return ap
+
+def proxies(a, work):
+    """Kamailio and the proxies of the command line: a name each, and what starts it."""
     cfg = os.path.join(work, "kamailio.cfg")
     text = open(f"{HERE}/kamailio.cfg.in").read()
     for key, val in (("PROXY_ADDR", a.proxy), ("UAS_ADDR", a.uas), ("UAS_HOST", a.uas.split(":")[0]), ("UAS_PORT", a.uas.split(":")[1]),
@@ -122,10 +123,17 @@ def main():
     defs = ["-A", "AUTH", "-A", "GUARD"] if a.guarded else []
     pin = ["taskset", "-c", a.proxy_cpu] if a.proxy_cpu else []
     quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-    peers = [("kamailio", lambda: subprocess.Popen(pin + ["kamailio", "-f", cfg, "-b", "4194304", "-P", os.path.join(work, "kam.pid"), "-Y", work, "-x", "fm", "-X", "fm", "-m", "512", "-M", "16", "-DD", "-E", *defs], **quiet))]
+    out = [("kamailio", lambda: subprocess.Popen(pin + ["kamailio", "-f", cfg, "-b", "4194304", "-P", os.path.join(work, "kam.pid"), "-Y", work, "-x", "fm", "-X", "fm", "-m", "512", "-M", "16", "-DD", "-E", *defs], **quiet))]
     for i, c in enumerate(a.proxy_cmd):
         words = pin + shlex.split(c.format(proxy=a.proxy, uas=a.uas, uas_host=a.uas.split(":")[0], uas_port=a.uas.split(":")[1]))
-        peers.append((f"proxy{i + 1}", lambda words=words: subprocess.Popen(words, **quiet)))
+        out.append((f"proxy{i + 1}", lambda words=words: subprocess.Popen(words, **quiet)))
+    return out
+
+def main():
+    a = arguments(__doc__).parse_args()
+    a.rate = a.rate or (1200 if a.guarded else 2500)
+    work = tempfile.mkdtemp(prefix="ringfence-bench-")
+    peers = proxies(a, work)
     seen = {}
     for _ in range(a.runs):
         for name, start in peers:
