@@ -83,19 +83,11 @@ func (p *Proxy) byDialog(m *guard.Message) (target, bool) {
 	if !x.InDialog() || !p.calls.Has(m) {
 		return target{}, false
 	}
-	call, ok := p.calls.Find(x.Text(x.CallID))
+	l, ok := p.calls.Across(x)
 	if !ok {
 		return target{}, false
 	}
-	if x.Text(x.From.Tag) != call.Caller.Tag {
-		return p.reachLeg(&call.Caller.Leg)
-	}
-	for i := range call.Callees {
-		if call.Callees[i].Tag == x.Text(x.To.Tag) {
-			return p.reachLeg(&call.Callees[i].Leg)
-		}
-	}
-	return target{}, false
+	return p.reachLeg(&l)
 }
 
 // reachLeg is the target at the far end of a leg.

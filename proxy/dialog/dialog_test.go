@@ -558,3 +558,22 @@ func BenchmarkCall(b *testing.B) {
 		tb.Hangup(bye)
 	}
 }
+
+// The other side of a dialog is found from either, and for each fork.
+func TestAcross(t *testing.T) {
+	tb := table(t, Options{})
+	tb.Begin(invite(t, "1", phone), legOf(phone), legOf(pbx))
+	tb.Answer(response(t, "1", 200, "b"), legOf(pbx), start)
+	tb.Answer(response(t, "1", 200, "c"), legOf(other), start)
+	for _, c := range []struct {
+		from, to string
+		want     netip.AddrPort
+	}{
+		{"a", "b", pbx}, {"a", "c", other}, {"b", "a", phone}, {"c", "a", phone}, {"a", "d", netip.AddrPort{}}, {"x", "a", netip.AddrPort{}},
+	} {
+		l, ok := tb.Across(request(t, "1", "BYE", c.from, c.to, 9, phone).Index)
+		if l.Address != c.want || ok != c.want.IsValid() {
+			t.Errorf("%s to %s: %v %v, want %v", c.from, c.to, l.Address, ok, c.want)
+		}
+	}
+}

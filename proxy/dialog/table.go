@@ -238,6 +238,26 @@ func (t *Table) Has(m *guard.Message) bool {
 	return x.CSeq >= sender.cseq
 }
 
+// Across is how the other side is reached of the dialog that a request belongs
+// to.
+func (t *Table) Across(x *index.Message) (Leg, bool) {
+	s := t.shard(x.Bytes(x.CallID))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, sender, callee := s.belongs(x)
+	if c == nil {
+		return Leg{}, false
+	}
+	other := &c.caller
+	if sender == other {
+		other = callee
+	}
+	if len(other.legs) == 0 {
+		return Leg{}, false
+	}
+	return other.legs[0], true
+}
+
 // Note notes a request within a dialog that is forwarded: its CSeq, and the new
 // Contact of an INVITE or UPDATE.
 func (t *Table) Note(m *guard.Message) {
@@ -354,7 +374,7 @@ func (t *Table) forget(s *shard, c *call) {
 func (t *Table) Up(account string) int { return t.accounts.count(account) }
 
 // Find is the call with a Call-ID: one that has not ended, else one that did a
-// while ago.
+// while ago. It looks through a part of the table: for people, not for messages.
 func (t *Table) Find(callID string) (Call, bool) {
 	s := t.shard([]byte(callID))
 	s.mu.Lock()
