@@ -202,6 +202,14 @@ func (p *Proxy) Dialogs() guard.Dialogs { return p.calls }
 // Calls are the calls that are up.
 func (p *Proxy) Calls() iter.Seq[dialog.Call] { return p.calls.All() }
 
+// Bindings are where an account of the location service is registered.
+func (p *Proxy) Bindings(user, realm string) []location.Binding {
+	if p.places == nil {
+		return nil
+	}
+	return p.places.Of(user, realm)
+}
+
 // Hops is the health of the next hops.
 func (p *Proxy) Hops() []route.Status { return p.routes.Snapshot() }
 

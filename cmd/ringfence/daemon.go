@@ -112,7 +112,16 @@ func accountOf(a *guard.Account) console.Account {
 func (g *guardian) Accounts(context.Context) []console.Account {
 	out := []console.Account{}
 	for _, a := range g.accounts.List() {
-		out = append(out, accountOf(a))
+		out = append(out, g.registered(a))
+	}
+	return out
+}
+
+// registered is an account with where it is registered.
+func (g *guardian) registered(a *guard.Account) console.Account {
+	out := accountOf(a)
+	for _, b := range g.proxy.Bindings(a.User, a.Realm) {
+		out.Bindings = append(out.Bindings, b.Contact+" over "+b.Transport.String()+" from "+b.Source.String())
 	}
 	return out
 }
@@ -231,7 +240,7 @@ func (g *guardian) Explain(ctx context.Context, about string) (console.Explanati
 	if len(x.Entries) == 0 && len(x.Calls) == 0 && !isAddr && isAccount {
 		x.Kind = "account"
 		if a := g.accounts.Account(realm, user); a != nil {
-			found := accountOf(a)
+			found := g.registered(a)
 			x.Account = &found
 		}
 		if x.Entries, err = g.search(ctx, record.Query{Account: user + "@" + realm, Limit: explained}); err != nil {

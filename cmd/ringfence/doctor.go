@@ -110,7 +110,10 @@ func newGuards(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use: "guards", Short: "List the guards of this build", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			type row struct{ Name, Doc string }
+			type row struct {
+				Name string `json:"name"`
+				Doc  string `json:"doc"`
+			}
 			all, rows := []row{}, [][]string{}
 			for _, k := range guard.Kinds() {
 				all = append(all, row{k.Name, k.Doc})

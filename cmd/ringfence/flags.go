@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -206,7 +207,19 @@ func (c *config) fill(state string) {
 	if c.Record.Keep == 0 {
 		c.Record.Keep = 30 * day
 	}
-	number(&c.Limits.Transactions, 200000)
+	span := func(p *time.Duration, v time.Duration) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	number(&c.Location.Bindings, 5)
+	span(&c.Location.MinExpires, time.Minute)
+	span(&c.Location.MaxExpires, time.Hour)
+	for i := range c.NextHops {
+		span(&c.NextHops[i].Probe, 10*time.Second)
+	}
+	c.Guards.fill()
+	number(&c.Limits.Transactions, 524288)
 	number(&c.Limits.PerSource, 20000)
 	number(&c.Limits.Calls, 100000)
 	number(&c.Limits.Connections, 20000)

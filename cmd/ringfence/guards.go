@@ -23,6 +23,15 @@ type guardsConfig struct {
 	Source  source.Config  `yaml:"source"`
 }
 
+// fill writes out every default.
+func (c *guardsConfig) fill() {
+	c.Account.Fill()
+	c.Auth.Fill()
+	c.Numbers.Fill()
+	c.Sanity.Fill()
+	c.Source.Fill()
+}
+
 // makeGuards makes the guards of this build. The authenticator comes back by
 // itself as well, since it is also the proxy's challenger.
 func makeGuards(c guardsConfig, h guard.Host, keys keyring, started time.Time) ([]*guard.Guard, *auth.Auth, error) {

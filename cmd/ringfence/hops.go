@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
 
 	"ringfence/proxy/route"
 )
@@ -19,13 +18,9 @@ func (c *config) hops() (hops []route.Config, byAddress bool, err error) {
 		if err != nil {
 			return nil, false, fmt.Errorf("next hop %s: %w", h.Name, err)
 		}
-		probe := h.Probe
-		if probe == 0 {
-			probe = 10 * time.Second
-		}
 		r := route.Config{
 			Name: h.Name, Pool: h.Pool, Host: host, Port: port, Transport: transports[h.Transport], Any: h.Transport == "dns",
-			Priority: h.Priority, Weight: h.Weight, Probe: max(probe, 0), Prefixes: h.Numbers,
+			Priority: h.Priority, Weight: h.Weight, Probe: max(h.Probe, 0), Prefixes: h.Numbers,
 		}
 		byAddress = byAddress || h.Match == "address"
 		hops = append(hops, r)

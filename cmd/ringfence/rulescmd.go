@@ -280,7 +280,12 @@ func newFacts(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			type row struct{ Name, Type, Stage, Doc string }
+			type row struct {
+				Name  string `json:"name"`
+				Type  string `json:"type"`
+				Stage string `json:"stage"`
+				Doc   string `json:"doc"`
+			}
 			all, rows := []row{}, [][]string{}
 			for _, f := range env.Facts() {
 				all = append(all, row{f.Name, f.Type.String(), f.Stage.String(), f.Doc})

@@ -2,6 +2,7 @@
 package account
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,18 +29,18 @@ type Config struct {
 
 var errNoDialogs = errors.New("no calls are kept")
 
+// Fill writes out the defaults of what is not set.
+func (c *Config) Fill() {
+	c.CallLimit, c.Class = cmp.Or(c.CallLimit, 2), cmp.Or(c.Class, "default")
+}
+
 // New makes the guard. Without Host.Accounts every account is unknown; without
 // Host.Dialogs acct.calls is an error.
 func New(h guard.Host, c Config) (*guard.Guard, error) {
 	if c.CallLimit < 0 {
 		return nil, fmt.Errorf("account: call_limit is %d (want 0 for the default 2, or more)", c.CallLimit)
 	}
-	if c.CallLimit == 0 {
-		c.CallLimit = 2
-	}
-	if c.Class == "" {
-		c.Class = "default"
-	}
+	c.Fill()
 	// fact makes a fact about the account of the message, nil if it has none.
 	// auth.result comes first: it is what sets Message.Account.
 	fact := func(name string, t guard.Type, doc string, get func(*guard.Message, *guard.Account) (guard.Value, error)) guard.Fact {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -29,15 +30,22 @@ type Keys struct {
 	Previous [32]byte // still accepted; zero if there is none
 }
 
-// complete puts defaults in and checks what was set.
-func (c *Config) complete() error {
-	c.local = c.Realm != ""
-	if c.Realm == "" {
-		c.Realm = DefaultRealm
-	}
+// Fill writes out the defaults of what is not set. The realm is left: without one
+// the next hop authenticates.
+func (c *Config) Fill() {
 	if len(c.Algorithms) == 0 {
 		c.Algorithms = []string{sha256Name, md5Name}
 	}
+	c.NonceLife = cmp.Or(c.NonceLife, 5*time.Minute)
+	c.ReplaySlots = cmp.Or(c.ReplaySlots, 65536)
+	c.URI = cmp.Or(c.URI, "tolerant")
+}
+
+// complete puts defaults in and checks what was set.
+func (c *Config) complete() error {
+	c.local = c.Realm != ""
+	c.Realm = cmp.Or(c.Realm, DefaultRealm)
+	c.Fill()
 	names := make([]string, len(c.Algorithms))
 	for i, written := range c.Algorithms {
 		name, ok := canonical(written)
@@ -47,21 +55,13 @@ func (c *Config) complete() error {
 		names[i] = name
 	}
 	c.Algorithms = names
-	if c.NonceLife == 0 {
-		c.NonceLife = 5 * time.Minute
-	}
 	if c.NonceLife < 2*slotLength || c.NonceLife > 24*time.Hour {
 		return fmt.Errorf("nonce_life is %v (want %v to 24h)", c.NonceLife, 2*slotLength)
-	}
-	if c.ReplaySlots == 0 {
-		c.ReplaySlots = 65536
 	}
 	if c.ReplaySlots < 0 || c.ReplaySlots > 1<<24 {
 		return fmt.Errorf("replay_slots is %d (want 1 to %d)", c.ReplaySlots, 1<<24)
 	}
 	switch c.URI {
-	case "":
-		c.URI = "tolerant"
 	case "tolerant", "exact", "off":
 	default:
 		return fmt.Errorf("uri is %q (want tolerant, exact or off)", c.URI)

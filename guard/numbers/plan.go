@@ -34,7 +34,8 @@ type plan struct {
 	emergency map[string]bool
 }
 
-func newPlan(c Config) (*plan, error) {
+// Fill writes out the defaults of what is not set.
+func (c *Config) Fill() {
 	if len(c.International) == 0 {
 		// 011 begins national numbers outside North America (Leicester is 0116).
 		c.International = []string{"00", "011"}
@@ -51,6 +52,10 @@ func newPlan(c Config) (*plan, error) {
 	if c.Extension == 0 {
 		c.Extension = 5
 	}
+}
+
+func newPlan(c Config) (*plan, error) {
+	c.Fill()
 	if c.Extension < 0 || c.Extension > 15 {
 		return nil, fmt.Errorf("numbers: extension_digits is %d (want 1 to 15)", c.Extension)
 	}

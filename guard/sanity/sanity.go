@@ -45,21 +45,35 @@ type checker struct {
 	addresses []netip.Addr // domains that are addresses
 }
 
+// A most is one cap of a Config with its default.
+type most struct {
+	name string
+	at   *int
+	def  int
+}
+
+func (c *Config) caps() []most {
+	return []most{{"contacts", &c.Contacts, 10}, {"vias", &c.Vias, 32}, {"accepts", &c.Accepts, 32}, {"media", &c.Media, 16}, {"depth", &c.Depth, 4}}
+}
+
+// Fill writes out the defaults of what is not set.
+func (c *Config) Fill() {
+	for _, m := range c.caps() {
+		if *m.at == 0 {
+			*m.at = m.def
+		}
+	}
+}
+
 // New makes the guard. Host.Dialogs may be nil: dialog.known is then an error.
 func New(h guard.Host, c Config) (*guard.Guard, error) {
 	k := &checker{Config: c}
-	for _, cap := range []struct {
-		name string
-		at   *int
-		def  int
-	}{{"contacts", &k.Contacts, 10}, {"vias", &k.Vias, 32}, {"accepts", &k.Accepts, 32}, {"media", &k.Media, 16}, {"depth", &k.Depth, 4}} {
-		if *cap.at < 0 {
-			return nil, fmt.Errorf("sanity: %s is %d (want 0 for the default %d, or more)", cap.name, *cap.at, cap.def)
-		}
-		if *cap.at == 0 {
-			*cap.at = cap.def
+	for _, most := range k.caps() {
+		if *most.at < 0 {
+			return nil, fmt.Errorf("sanity: %s is %d (want 0 for the default %d, or more)", most.name, *most.at, most.def)
 		}
 	}
+	k.Fill()
 	k.Domains = nil
 	for _, d := range c.Domains {
 		if a, err := netip.ParseAddr(strings.Trim(d, "[]")); err == nil {

@@ -3,6 +3,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -29,15 +30,15 @@ type Config struct {
 // ErrNoGeo tells that no GeoIP database is loaded. Rules see it through on_error.
 var ErrNoGeo = errors.New("no GeoIP database is loaded")
 
+// Fill writes out the defaults of what is not set.
+func (c *Config) Fill() {
+	c.NetIPv4, c.NetIPv6 = cmp.Or(c.NetIPv4, 32), cmp.Or(c.NetIPv6, 64)
+}
+
 // New makes the guard. Host.Geo may be nil: src.country and src.asn are then
 // errors, so that each rule says by on_error what that means to it.
 func New(h guard.Host, c Config) (*guard.Guard, error) {
-	if c.NetIPv4 == 0 {
-		c.NetIPv4 = 32
-	}
-	if c.NetIPv6 == 0 {
-		c.NetIPv6 = 64
-	}
+	c.Fill()
 	if c.NetIPv4 < 8 || c.NetIPv4 > 32 {
 		return nil, errors.New("source: net_ipv4 must be from 8 to 32")
 	}

@@ -93,6 +93,23 @@ func (s *Service) Lookup(dst []Binding, user, domain string) []Binding {
 	return dst
 }
 
+// Of are the live bindings of an account.
+func (s *Service) Of(user, realm string) (out []Binding) {
+	aor := user
+	if realm != "" {
+		aor += "@" + realm
+	}
+	now := s.o.Now()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, b := range s.aors[aor] {
+		if b.Expires.After(now) {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
 // Gone removes the bindings of a flow that is closed and returns how many.
 func (s *Service) Gone(token string) int {
 	s.mu.Lock()
