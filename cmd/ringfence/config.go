@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -259,7 +260,7 @@ func parseConfig(path string, text []byte) (*config, error) {
 		bad = append(bad, problem{path, at.line, at.col, p.text})
 	}
 	if len(bad) > 0 {
-		slices.SortStableFunc(bad, func(a, b problem) int { return a.Line - b.Line })
+		slices.SortStableFunc(bad, func(a, b problem) int { return cmp.Or(a.Line-b.Line, a.Col-b.Col) })
 		return nil, bad
 	}
 	return c, nil

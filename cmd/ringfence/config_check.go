@@ -93,6 +93,11 @@ func (c *config) check() []fault {
 			say("metrics", "%q is no address and port such as 127.0.0.1:9464", c.Metrics)
 		}
 	}
+	for name, err := range c.Guards.check() {
+		if err != nil {
+			say("guards."+name, "%s", strings.TrimPrefix(err.Error(), name+": "))
+		}
+	}
 	for i, w := range c.Record.Webhooks {
 		at := fmt.Sprintf("record.webhooks.%d", i)
 		if !strings.HasPrefix(w.URL, "https://") && !strings.HasPrefix(w.URL, "http://") {

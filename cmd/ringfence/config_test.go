@@ -21,6 +21,7 @@ next_hops:
 register: pth
 store: {quota: 20GB}
 emergency: nobody
+guards: {auth: {algorithms: [MD6]}, sanity: {depth: -2}}
 `
 	_, err := parseConfig("ringfence.yaml", []byte(text))
 	var bad problems
@@ -34,6 +35,8 @@ emergency: nobody
 		`ringfence.yaml:6:38: error: a weight cannot be negative`,
 		`ringfence.yaml:7:11: error: "pth" is not one of auto, path, contact (did you mean "path"?)`,
 		`"20GB" is no size`,
+		`ringfence.yaml:10:16: error: algorithm "MD6" is not known`,
+		`ringfence.yaml:10:45: error: depth is -2`,
 		`ringfence.yaml:9:12: error: no next hop is in a pool called "nobody"`,
 	} {
 		if !strings.Contains(got, want) {
@@ -47,6 +50,16 @@ func TestConfigDefaultsAreLawful(t *testing.T) {
 	c.fill(t.TempDir())
 	for _, f := range c.check() {
 		t.Errorf("%s: %s", f.path, f.text)
+	}
+	// What is shown as effective has no number left that means something else.
+	for path, n := range map[string]int{
+		"location.bindings": c.Location.Bindings, "guards.account.call_limit": c.Guards.Account.CallLimit,
+		"guards.auth.replay_slots": c.Guards.Auth.ReplaySlots, "guards.sanity.contacts": c.Guards.Sanity.Contacts,
+		"guards.source.net_ipv6": c.Guards.Source.NetIPv6, "guards.numbers.extension_digits": c.Guards.Numbers.Extension,
+	} {
+		if n == 0 {
+			t.Errorf("%s is 0", path)
+		}
 	}
 }
 

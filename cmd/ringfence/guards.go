@@ -32,6 +32,18 @@ func (c *guardsConfig) fill() {
 	c.Source.Fill()
 }
 
+// check tells what of a guard's configuration makes no sense, by the guard's name.
+func (c guardsConfig) check() map[string]error {
+	made := func(_ *guard.Guard, err error) error { return err }
+	return map[string]error{
+		"account": made(account.New(guard.Host{}, c.Account)),
+		"auth":    c.Auth.Check(),
+		"numbers": made(numbers.New(guard.Host{}, c.Numbers)),
+		"sanity":  made(sanity.New(guard.Host{}, c.Sanity)),
+		"source":  made(source.New(guard.Host{}, c.Source)),
+	}
+}
+
 // makeGuards makes the guards of this build. The authenticator comes back by
 // itself as well, since it is also the proxy's challenger.
 func makeGuards(c guardsConfig, h guard.Host, keys keyring, started time.Time) ([]*guard.Guard, *auth.Auth, error) {

@@ -41,6 +41,9 @@ func (c *Config) Fill() {
 	c.URI = cmp.Or(c.URI, "tolerant")
 }
 
+// Check tells what an operator has set that makes no sense.
+func (c Config) Check() error { return c.complete() }
+
 // complete puts defaults in and checks what was set.
 func (c *Config) complete() error {
 	c.local = c.Realm != ""
