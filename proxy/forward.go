@@ -217,6 +217,34 @@ func (p *Proxy) writeURI(w *worker, m *index.Message, t *target, r *road) {
 	}
 }
 
+// dropRoutes takes the first Route values off, and the last one if it became the
+// Request-URI. A line that loses all of its values goes with them.
+func (w *worker) dropRoutes(m *index.Message, r *road, most int) {
+	routes, n := m.Addresses(index.RouteName), 0
+	a, part, more := routes.Next()
+	for _, h := range m.Headers() {
+		if h.Name != index.RouteName {
+			continue
+		}
+		whole := true
+		for more && a.Text.From < h.Value.To {
+			if n < most || r.strict && part == r.last {
+				w.splice.Delete(part)
+				n++
+			} else {
+				whole = false
+			}
+			a, part, more = routes.Next()
+		}
+		if whole {
+			w.splice.Delete(h.Line)
+		}
+	}
+}
+
+// maxRoutes is more than any message can hold.
+const maxRoutes = 1 << 16
+
 func lastRoute(m *index.Message) (last index.Address, ok bool) {
 	all := m.Addresses(index.RouteName)
 	for a, _, more := all.Next(); more; a, _, more = all.Next() {
@@ -226,16 +254,15 @@ func lastRoute(m *index.Message) (last index.Address, ok bool) {
 }
 
 // writeRoutes takes our own Route values off, and the last one if it became the
-// Request-URI, and puts those of a Path on.
+// Request-URI, and puts those of a Path on. A stranger who brings Routes without a
+// token of ours wants to be relayed: our servers trust us and might do that, so
+// none of them leaves.
 func (p *Proxy) writeRoutes(w *worker, m *index.Message, t *target, r *road, top uint16) {
-	routes, n := m.Addresses(index.RouteName), 0
-	for _, part, ok := routes.Next(); ok && n < r.ours; _, part, ok = routes.Next() {
-		w.splice.Delete(part)
-		n++
+	most := r.ours
+	if !w.msg.Inside && !r.token {
+		most = maxRoutes
 	}
-	if r.strict {
-		w.splice.Delete(r.last)
-	}
+	w.dropRoutes(m, r, most)
 	if t.routes != nil {
 		at := len(w.text)
 		w.text = appendLine(w.text, "Route: ", t.routes)
@@ -247,7 +274,7 @@ func (p *Proxy) writeRoutes(w *worker, m *index.Message, t *target, r *road, top
 // when they differ (RFC 5658), and a token that names both sides.
 func (p *Proxy) writeRecordRoute(w *worker, m *index.Message, from, to wire.Flow, top uint16) {
 	at := len(w.text)
-	w.text = p.appendDialogToken(w.text, m.Bytes(m.From.Tag), from, to)
+	w.text = p.appendDialogToken(w.text, m.Bytes(m.CallID), m.Bytes(m.From.Tag), from, to)
 	token := w.from(at)
 	at = len(w.text)
 	w.text = p.appendRecordRoute(w.text, to.Listener, token)

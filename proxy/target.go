@@ -109,10 +109,10 @@ func (p *Proxy) byTicket(m *index.Message, r *road) (target, bool) {
 	t := &r.ticket
 	to := t.flow
 	if t.kind == dialogToken {
-		switch t.tag {
-		case tagHash(m.Bytes(m.From.Tag)):
+		switch id := m.Bytes(m.CallID); t.side {
+		case sideHash(t.key, id, m.Bytes(m.From.Tag)):
 			to = t.callee
-		case tagHash(m.Bytes(m.To.Tag)):
+		case sideHash(t.key, id, m.Bytes(m.To.Tag)):
 			to = t.caller
 		default:
 			return target{}, false // another dialog's token

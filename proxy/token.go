@@ -5,8 +5,9 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
-	"hash/crc32"
 	"net/netip"
+
+	"github.com/dchest/siphash"
 
 	"ringfence/guard"
 	"ringfence/proxy/wire"
@@ -58,24 +59,25 @@ func (t *tokens) seal(dst, body []byte) []byte {
 	return encoding.AppendEncode(dst, raw[:n])
 }
 
-// open gives the body of a token, in buf. False: it is not one of ours.
-func (t *tokens) open(buf *[longestToken + macLen]byte, token []byte) ([]byte, bool) {
+// open gives the body of a token, in buf, and the key that it was sealed with.
+// False: it is not one of ours.
+func (t *tokens) open(buf *[longestToken + macLen]byte, token []byte) ([]byte, *[32]byte, bool) {
 	n := encoding.DecodedLen(len(token))
 	if n <= macLen || n > len(buf) {
-		return nil, false
+		return nil, nil, false
 	}
 	n, err := encoding.Decode(buf[:n], token)
 	if err != nil {
-		return nil, false
+		return nil, nil, false
 	}
 	body, sum := buf[:n-macLen], buf[n-macLen:n]
 	for _, key := range []*[32]byte{&t.current, &t.previous} {
 		want := mac(key, body)
 		if *key != ([32]byte{}) && subtle.ConstantTimeCompare(want[:], sum) == 1 {
-			return body, true
+			return body, key, true
 		}
 	}
-	return nil, false
+	return nil, nil, false
 }
 
 // appendFlow writes a flow: listener, transport with the family of the address
@@ -147,10 +149,11 @@ func (p *Proxy) appendFlowToken(dst []byte, f wire.Flow) []byte {
 }
 
 // appendDialogToken appends the token of a dialog: who has fromTag called over
-// the first flow, and the call went on over the second.
-func (p *Proxy) appendDialogToken(dst, fromTag []byte, caller, callee wire.Flow) []byte {
+// the first flow, and the call went on over the second. It is good for that
+// Call-ID only.
+func (p *Proxy) appendDialogToken(dst, callID, fromTag []byte, caller, callee wire.Flow) []byte {
 	var body [128]byte
-	b := binary.BigEndian.AppendUint32(append(body[:0], dialogToken), tagHash(fromTag))
+	b := binary.BigEndian.AppendUint32(append(body[:0], dialogToken), sideHash(&p.tokens.current, callID, fromTag))
 	return p.tokens.seal(dst, p.appendFlow(p.appendFlow(b, caller), callee))
 }
 
@@ -164,27 +167,30 @@ func (p *Proxy) appendContactToken(dst []byte, f wire.Flow, uri []byte) ([]byte,
 	return p.tokens.seal(dst, append(p.appendFlow(append(body[:0], contactToken), f), uri...)), true
 }
 
-// tagHash only tells the two sides of one dialog apart: the MAC protects it, and
-// whoever makes both tags alike hurts a call of its own. It is the same after a
-// restart.
-func tagHash(tag []byte) uint32 { return crc32.ChecksumIEEE(tag) }
+// sideHash tells the two sides of one dialog apart. It is keyed, so that nobody
+// can make tags that fit a token into another call.
+func sideHash(key *[32]byte, callID, tag []byte) uint32 {
+	k0, k1 := binary.LittleEndian.Uint64(key[:8]), binary.LittleEndian.Uint64(key[8:16])
+	return uint32(siphash.Hash(k0^siphash.Hash(k0, k1, callID), k1, tag))
+}
 
 // A ticket is what a token says.
 type ticket struct {
 	kind           byte
 	flow           wire.Flow // flowToken, contactToken
 	caller, callee wire.Flow // dialogToken
-	tag            uint32    // dialogToken
+	side           uint32    // dialogToken: sideHash of the caller
+	key            *[32]byte // that it was sealed with
 	uri            []byte    // contactToken; in the worker's memory
 }
 
 // redeem reads a token.
 func (p *Proxy) redeem(w *worker, token []byte) (ticket, bool) {
-	body, ok := p.tokens.open(&w.token, token)
+	body, key, ok := p.tokens.open(&w.token, token)
 	if !ok {
 		return ticket{}, false
 	}
-	t := ticket{kind: body[0]}
+	t := ticket{kind: body[0], key: key}
 	rest := body[1:]
 	switch t.kind {
 	case flowToken:
@@ -198,7 +204,7 @@ func (p *Proxy) redeem(w *worker, token []byte) (ticket, bool) {
 		if len(rest) < 4 {
 			return t, false
 		}
-		t.tag = binary.BigEndian.Uint32(rest)
+		t.side = binary.BigEndian.Uint32(rest)
 		if t.caller, rest, ok = p.readFlow(rest[4:]); !ok {
 			return t, false
 		}

@@ -36,8 +36,8 @@ func TestTokens(t *testing.T) {
 			t.Errorf("%v came back as %+v, %v", f, got, ok)
 		}
 	}
-	got, ok := p.redeem(w, p.appendDialogToken(nil, []byte("tag"), udp, tcp))
-	if !ok || got.kind != dialogToken || got.caller != udp || got.callee != tcp || got.tag != tagHash([]byte("tag")) {
+	got, ok := p.redeem(w, p.appendDialogToken(nil, []byte("id"), []byte("tag"), udp, tcp))
+	if !ok || got.kind != dialogToken || got.caller != udp || got.callee != tcp || got.side != sideHash(got.key, []byte("id"), []byte("tag")) {
 		t.Errorf("a dialog came back as %+v, %v", got, ok)
 	}
 }

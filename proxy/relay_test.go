@@ -1,0 +1,90 @@
+package proxy
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"ringfence/proxy/index"
+)
+
+// Nobody outside can have us, or a server that trusts us, relay to others: the
+// Routes that a stranger brings end here, and a token of ours is good for its
+// own call only.
+func TestStrangersAreNotRelayed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, office, nil)
+		l.invite("alice", "100@example.com", "Route: <sip:198.51.100.1;lr>, <sip:192.0.2.99:5080;lr>\nRoute: <sip:evil.example;lr>\n")
+		l.starts("pbx: INVITE sip:100@example.com")
+		if strings.Contains(l.last["pbx"], "\r\nRoute:") {
+			t.Errorf("the PBX is asked to go on:\n%s", l.last["pbx"])
+		}
+		routes := headers(l.last["pbx"], "Record-Route")
+		if len(routes) != 1 {
+			t.Fatalf("Record-Route: %v", routes)
+		}
+		in := func(id, from string) string {
+			msg := l.request("mallory", "MESSAGE", "100@example.com", "Route: "+routes[0]+"\n")
+			msg = strings.Replace(msg, "Call-ID: call-mallory", "Call-ID: "+id, 1)
+			msg = strings.Replace(msg, "tag=mallory", "tag="+from, 1)
+			msg = strings.Replace(msg, "z9hG4bK-", "z9hG4bK-"+id+from, 1)
+			return strings.Replace(msg, "To: <sip:100@example.com>", "To: <sip:100@example.com>;tag=x", 1)
+		}
+		l.send("mallory", in("another", "alice"))
+		l.starts("mallory: SIP/2.0 430")
+		l.send("mallory", in("call-alice", "mallory"))
+		l.starts("mallory: SIP/2.0 430")
+		l.send("mallory", in("call-alice", "alice")) // who has seen the call is the concern of rules
+		l.starts("pbx: MESSAGE")
+	})
+}
+
+// Inside and within dialogs, Routes go on as they must.
+func TestRoutesOfOthersGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, office, nil)
+		l.invite("pbx", "+4930123@example.com", "Route: <sip:198.51.100.1;lr>, <sip:edge.carrier.example;lr>\n")
+		l.starts("trunk: INVITE")
+		if got := headers(l.last["trunk"], "Route"); len(got) != 1 || !strings.Contains(got[0], "edge.carrier.example") {
+			t.Errorf("the trunk gets Route %v", got)
+		}
+	})
+}
+
+// What is taken off Route headers leaves no line without a value, however the
+// values share lines.
+func TestDropRoutes(t *testing.T) {
+	for _, c := range []struct {
+		lines  string
+		ours   int
+		strict bool
+		want   string
+	}{
+		{"Route: <sip:a;lr>\r\n", 1, false, ""},
+		{"Route: <sip:a;lr>, <sip:b;lr>\r\n", 1, false, "Route: <sip:b;lr>\r\n"},
+		{"Route: <sip:a;lr>, <sip:b;lr>\r\n", 2, false, ""},
+		{"Route: <sip:a;lr>,<sip:b;lr>,<sip:c;lr>\r\n", 2, false, "Route: <sip:c;lr>\r\n"},
+		{"Route: <sip:a;lr>, <sip:b;lr>\r\nRoute: <sip:c;lr>\r\n", 2, false, "Route: <sip:c;lr>\r\n"},
+		{"Route: <sip:a;lr>, <sip:b;lr>\r\nRoute: <sip:c;lr>, <sip:d;lr>\r\n", 3, false, "Route: <sip:d;lr>\r\n"},
+		{"Route: <sip:a;lr>, <sip:b;lr>\r\nRoute: <sip:c;lr>\r\n", maxRoutes, false, ""},
+		{"Route: <sip:b;lr>, <sip:c>\r\n", 0, true, "Route: <sip:b;lr>\r\n"},
+		{"Route: <sip:b;lr>\r\nRoute: <sip:c>\r\n", 0, true, "Route: <sip:b;lr>\r\n"},
+		{"Route: <sip:a;lr>, <sip:c>\r\n", 1, true, ""},
+		{"", 0, false, ""},
+	} {
+		const head, foot = "BYE sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKa\r\n", "From: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\nCall-ID: i\r\nCSeq: 1 BYE\r\n\r\n"
+		var w worker
+		if p := w.in.Parse([]byte(head+c.lines+foot), false, index.Limits{}); p != "" {
+			t.Fatal(p)
+		}
+		r := road{ours: c.ours, strict: c.strict}
+		routes := w.in.Addresses(index.RouteName)
+		for _, part, ok := routes.Next(); ok && c.strict; _, part, ok = routes.Next() {
+			r.last = part
+		}
+		w.dropRoutes(&w.in, &r, c.ours)
+		if got := string(w.splice.AppendTo(nil, w.in.Raw())); got != head+c.want+foot {
+			t.Errorf("%q, %d off, strict %v:\n%q", c.lines, c.ours, c.strict, got)
+		}
+	}
+}
