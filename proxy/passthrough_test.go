@@ -11,6 +11,7 @@ import (
 
 	"ringfence/guard"
 	"ringfence/proxy/trust"
+	"ringfence/proxy/wire"
 )
 
 const pbxChallenge = `WWW-Authenticate: Digest realm="pbx", nonce="1495188416/63a8f0c84a4c4cb2", algorithm=MD5, qop="auth"`
@@ -202,6 +203,56 @@ func TestEmergencyLane(t *testing.T) {
 		l.starts()
 		l.invite("alice", "112@example.com", "")
 		l.starts("pbx: INVITE sip:112@")
+	})
+}
+
+// Nobody can keep those busy who help: one source has a call a second, and who
+// has proved nothing takes no room from who has.
+func TestEmergencyFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, map[string]string{"alice": "192.0.2.10:5060", "phone": "192.0.2.20:5060/tcp", "pbx": "203.0.113.5:5060"}, func(_ *Config, o *Options) {
+			o.Trust.UnknownRate = trust.Rate{PerSecond: 1e6, Burst: 1e6}
+			o.Emergency = func(m *guard.Message) bool { return m.Index.Text(m.Index.URI.User) == "112" }
+		})
+		l.engine.verdict = func(*guard.Message) guard.Verdict {
+			return guard.Verdict{Action: guard.Allow, Emergency: true}
+		}
+		n, seen := 0, map[string]bool{}
+		flood := func(f wire.Flow, calls int) (rang int) {
+			for range calls {
+				n++
+				msg := l.request("alice", "INVITE", "112@example.com", "")
+				msg = strings.Replace(msg, "z9hG4bK-", fmt.Sprintf("z9hG4bK%d-", n), 1)
+				l.p.Receive(0, f, []byte(wired(strings.Replace(msg, "Call-ID: ", fmt.Sprintf("Call-ID: %d-", n), 1))), time.Now())
+			}
+			for _, s := range l.got() {
+				if id := header(s.msg, "Call-ID"); strings.HasPrefix(s.msg, "INVITE") && !seen[id] {
+					seen[id] = true // what is sent again rings nobody again
+					rang++
+				}
+			}
+			return rang
+		}
+		alice := l.flow("alice")
+		if got := flood(alice, 1000); got != int(laneOfSource.Burst) {
+			t.Errorf("one source rings %d times at once", got)
+		}
+		time.Sleep(2 * time.Second)
+		if got := flood(alice, 1000); got != 2 {
+			t.Errorf("one source rings %d times in two seconds", got)
+		}
+		all := 0
+		for i := range 1000 {
+			forged := alice
+			forged.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 5060)
+			all += flood(forged, 1)
+		}
+		if all > int(laneOfAll.Burst) {
+			t.Errorf("forged sources ring %d times at once", all)
+		}
+		if got := flood(l.flow("phone"), 1); got != 1 {
+			t.Error("a phone that has proved its address does not get through beside forged ones")
+		}
 	})
 }
 

@@ -157,16 +157,18 @@ func (p *Proxy) admit(w *worker, f wire.Flow, at time.Time) bool {
 		w.msg.Trust, w.msg.Proven = guard.Challenged, true
 		answer = trust.Admitted // it was asked to come back, and it did
 	}
+	if w.msg.Trust != guard.Trusted && p.calling(&w.msg) {
+		if p.helped(&w.msg, f, at) {
+			return true
+		}
+		p.metrics.drop(overBudget)
+		return false
+	}
 	if answer == trust.Admitted {
 		if !w.msg.Proven && !p.o.Accounts && p.listeners[f.Listener].Challenge == Always {
 			return !p.challengeFor(w, f)
 		}
 		return true
-	}
-	if w.in.Method == index.Invite && p.o.Emergency != nil && p.o.Emergency(&w.msg) {
-		if _, a := p.lane.Admit(flow, at); a == trust.Admitted {
-			return true
-		}
 	}
 	if answer == trust.OverPipe && !p.o.Accounts && p.listeners[f.Listener].Challenge != Never {
 		p.challengeFor(w, f)

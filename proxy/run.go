@@ -39,7 +39,7 @@ type Proxy struct {
 	routes     *route.Routes
 	calls      *dialog.Table
 	trust      *trust.Table
-	lane       *trust.Table // for emergency calls of sources that are over every budget
+	lanes      lanes
 	places     *location.Service
 	learned    learned
 	tokens     tokens
@@ -149,12 +149,8 @@ func (p *Proxy) rooms(ctx context.Context) (err error) {
 	if p.trust, err = trust.New(ctx, t); err != nil {
 		return fmt.Errorf("trust: %w", err)
 	}
-	p.lane, err = trust.New(ctx, trust.Options{
-		Max: 1, Now: p.now, Log: p.log,
-		UnknownRate: trust.Rate{PerSecond: 1, Burst: 1}, Pipe: trust.Rate{PerSecond: 50, Burst: 50},
-	})
-	if err != nil {
-		return fmt.Errorf("emergency lane: %w", err)
+	if err := p.openLanes(ctx); err != nil {
+		return err
 	}
 	d := p.o.Calls
 	d.Now, d.Log, d.Store, d.Ended = p.now, p.log, p.o.Store, p.ranOut
