@@ -110,14 +110,11 @@ type Wire interface {
 	Run(ctx context.Context, h wire.Handler) error
 }
 
-// Keys are the secrets of the proxy. A token of the previous key is still
-// accepted; zero if there is none. No transaction outlives a run, so there is
-// nothing that a previous branch key could open. All zero: keys are made at
-// start and nothing signed outlives it.
-type Keys struct {
-	Branch, PreviousBranch [32]byte
-	Token, PreviousToken   [32]byte
-}
+// Keys are the secrets of the proxy that outlive a run: a token of the previous
+// key is still accepted; zero if there is none. Both zero: a key is made at start
+// and nothing signed outlives it. The key of branches is made for each run, since
+// no transaction outlives one: an answer to an old one must not find a new one.
+type Keys struct{ Token, PreviousToken [32]byte }
 
 // Options says what a proxy is made of. Engine and Now are required; every
 // other zero field means its default.

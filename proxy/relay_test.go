@@ -88,3 +88,19 @@ func TestDropRoutes(t *testing.T) {
 		}
 	}
 }
+
+// An answer to a request of an earlier run finds nothing, although the
+// transactions of this run lie in the same places.
+func TestAnswersOfAnEarlierRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old := newLab(t, onePBX, nil)
+		old.invite("alice", "100@example.com", "")
+		old.starts("pbx: INVITE")
+		l := newLab(t, onePBX, nil)
+		l.invite("alice", "200@example.com", "")
+		l.starts("pbx: INVITE")
+		l.last["pbx"] = old.last["pbx"]
+		l.answer("pbx", 200, "")
+		l.starts()
+	})
+}

@@ -109,10 +109,7 @@ func (p *Proxy) keys() {
 	if k.Token == ([32]byte{}) {
 		rand.Read(k.Token[:]) // never fails, see crypto/rand
 	}
-	if k.Branch == ([32]byte{}) {
-		rand.Read(k.Branch[:])
-	}
-	p.branchKey = k.Branch
+	rand.Read(p.branchKey[:])
 	p.tokens = tokens{current: k.Token, previous: k.PreviousToken}
 	var b [4]byte
 	rand.Read(b[1:])

@@ -207,7 +207,7 @@ func newLab(t *testing.T, hosts map[string]string, setup func(*Config, *Options)
 		}
 		c.Hops = append(c.Hops, hop)
 	}
-	o := Options{Engine: l.engine, Now: time.Now, Source: func(netip.Addr) netip.Addr { return netip.Addr{} }, Keys: Keys{Token: [32]byte{1}, Branch: [32]byte{2}}}
+	o := Options{Engine: l.engine, Now: time.Now, Source: func(netip.Addr) netip.Addr { return netip.Addr{} }, Keys: Keys{Token: [32]byte{1}}}
 	o.Trust.UnknownRate.PerSecond, o.Trust.UnknownRate.Burst = 1e6, 1e6
 	o.Trust.Pipe = o.Trust.UnknownRate
 	o.Amplification = 4

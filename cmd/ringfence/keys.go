@@ -12,8 +12,8 @@ import (
 )
 
 // keyring is a secret of 32 bytes with the one before it, kept in a file of
-// the state directory that only its owner may read. Nonces, flow tokens and
-// branches that were made before a restart stay good after it.
+// the state directory that only its owner may read. Nonces, flow tokens and what
+// rates count by, made before a restart, stay good after it.
 type keyring struct{ Current, Previous [32]byte }
 
 // loadKeyring reads DIR/keys/NAME and makes it when it is not there.

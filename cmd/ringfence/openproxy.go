@@ -32,10 +32,6 @@ var registers = map[string]proxy.Register{"auto": proxy.RegisterAuto, "path": pr
 // openProxy makes the proxy of the configuration; it binds the sockets.
 func (g *guardian) openProxy(emergencies *numbers.Emergencies) error {
 	c := g.cfg
-	branch, err := loadKeyring(c.Store.Dir, "branch")
-	if err != nil {
-		return err
-	}
 	token, err := loadKeyring(c.Store.Dir, "flow-token")
 	if err != nil {
 		return err
@@ -55,9 +51,7 @@ func (g *guardian) openProxy(emergencies *numbers.Emergencies) error {
 		Limits: index.Limits{Size: c.Limits.Datagram},
 	}, proxy.Options{
 		Engine: g.engine, Challenger: g.auth, Accounts: g.auth.Local(), Screen: g.screen.soft, Store: g.store,
-		Keys: proxy.Keys{
-			Branch: branch.Current, PreviousBranch: branch.Previous, Token: token.Current, PreviousToken: token.Previous,
-		},
+		Keys:      proxy.Keys{Token: token.Current, PreviousToken: token.Previous},
 		Malformed: g.malformed, Grace: g.screen.grace, Emergency: emergencies.Is,
 		Transactions: c.Limits.Transactions, PerSource: c.Limits.PerSource,
 		Limits: wire.Limits{Datagram: c.Limits.Datagram, Connections: c.Limits.Connections, PerSource: c.Limits.PerAddress},
