@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -97,8 +98,11 @@ func TestAnswersOfAnEarlierRun(t *testing.T) {
 		old.invite("alice", "100@example.com", "")
 		old.starts("pbx: INVITE")
 		l := newLab(t, onePBX, nil)
-		l.invite("alice", "200@example.com", "")
-		l.starts("pbx: INVITE")
+		for n := range 300 { // more than the table has shards
+			msg := l.request("alice", "INVITE", "200@example.com", "")
+			l.send("alice", strings.Replace(msg, "z9hG4bK-", "z9hG4bK"+strconv.Itoa(n)+"-", 1))
+		}
+		l.got()
 		l.last["pbx"] = old.last["pbx"]
 		l.answer("pbx", 200, "")
 		l.starts()
