@@ -107,30 +107,39 @@ func (p *Proxy) ours(m *index.Message, host index.Span, port uint16) bool {
 	if text == "" {
 		return false
 	}
-	var a netip.Addr
-	if c := text[len(text)-1]; c >= '0' && c <= '9' || strings.Contains(text, ":") {
-		a, _ = netip.ParseAddr(text)
-		a = a.Unmap()
-	}
+	near := false // a listener has the port
 	for _, l := range p.listeners {
-		at := port
-		if at == 0 {
-			at = 5060
-			if l.Transport.Secure() {
-				at = 5061
-			}
+		at := portOr(port, l)
+		if at == l.port && strings.EqualFold(text, l.host) {
+			return true
 		}
-		switch {
-		case at == l.port && strings.EqualFold(text, l.host):
-			return true
-		case at != l.bound.Port() || !a.IsValid():
-		case a == l.bound.Addr():
-			return true
-		case l.bound.Addr().IsUnspecified() && p.interfaces[a]:
+		near = near || at == l.bound.Port()
+	}
+	if c := text[len(text)-1]; !near || (c < '0' || c > '9') && !strings.Contains(text, ":") {
+		return false // an address ends in a digit
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return false
+	}
+	a = a.Unmap()
+	for _, l := range p.listeners {
+		if portOr(port, l) == l.bound.Port() && (a == l.bound.Addr() || l.bound.Addr().IsUnspecified() && p.interfaces[a]) {
 			return true
 		}
 	}
 	return false
+}
+
+// portOr is a port, or the one that a URI without one means at a listener.
+func portOr(port uint16, l *listener) uint16 {
+	switch {
+	case port != 0:
+		return port
+	case l.Transport.Secure():
+		return 5061
+	}
+	return 5060
 }
 
 // ownAddresses are the addresses of this machine, for listeners on all of them.

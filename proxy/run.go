@@ -18,7 +18,6 @@ import (
 
 	"ringfence/guard"
 	"ringfence/proxy/dialog"
-	"ringfence/proxy/index"
 	"ringfence/proxy/location"
 	"ringfence/proxy/resolve"
 	"ringfence/proxy/route"
@@ -151,7 +150,7 @@ func (p *Proxy) rooms(ctx context.Context) (err error) {
 	}
 	d := p.o.Calls
 	d.Now, d.Log, d.Store, d.Ended = p.now, p.log, p.o.Store, p.ranOut
-	d.Own = func(x *index.Message, a *index.Address) bool { return p.ours(x, a.URI.Host, a.URI.Port) }
+	d.Own = p.ours
 	if p.calls, err = dialog.New(ctx, d); err != nil {
 		return fmt.Errorf("calls: %w", err)
 	}

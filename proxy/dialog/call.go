@@ -70,11 +70,12 @@ func pack(out []string, parts ...[]byte) {
 func newCall(m *guard.Message, from, to Leg, own Own) *call {
 	x := m.Index
 	var s [9]string
+	var b [5][128]byte // what most pieces fit into
 	pack(s[:],
-		appendKey(nil, x.Bytes(x.CallID), x.Bytes(x.From.Tag)), []byte(m.Account), x.Bytes(x.URI.User),
-		appendAoR(nil, x, x.From.URI), appendAoR(nil, x, x.To.URI),
+		appendKey(b[0][:0], x.Bytes(x.CallID), x.Bytes(x.From.Tag)), append(b[1][:0], m.Account...), x.Bytes(x.URI.User),
+		appendAoR(b[2][:0], x, x.From.URI), appendAoR(b[3][:0], x, x.To.URI),
 		x.Bytes(x.From.URI.Text), x.Bytes(x.To.URI.Text), x.Bytes(x.Contact.URI.Text),
-		recordRoutes(x, nil, own))
+		recordRoutes(x, b[4][:0], own))
 	n := x.CallID.Len()
 	return &call{
 		key: s[0], id: s[0][:n], account: s[1], dialed: s[2], from: s[3], to: s[4], open: 1,

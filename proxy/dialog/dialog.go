@@ -57,9 +57,9 @@ type Call struct {
 	Expires  time.Time
 }
 
-// Own tells whether a Record-Route value of a message is one of ours: what lies
+// Own tells whether the host and port of a Record-Route value are ours: what lies
 // beyond our own leads to the callee.
-type Own func(x *index.Message, a *index.Address) bool
+type Own func(x *index.Message, host index.Span, port uint16) bool
 
 // Options says how much is remembered. Now is required; every other zero field
 // means its default.

@@ -31,7 +31,7 @@ var (
 func legOf(a netip.AddrPort) Leg { return Leg{Address: a} }
 
 // ours tells our own Record-Route values in these tests.
-func ours(x *index.Message, a *index.Address) bool { return x.Is(a.URI.Host, "fence.example") }
+func ours(x *index.Message, host index.Span, _ uint16) bool { return x.Is(host, "fence.example") }
 
 func parse(t testing.TB, lines ...string) *index.Message {
 	t.Helper()

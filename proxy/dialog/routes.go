@@ -13,11 +13,12 @@ func recordRoutes(x *index.Message, b []byte, own Own) []byte {
 	if own == nil {
 		return b
 	}
-	var set []index.Span
+	var few [8]index.Span
+	set := few[:0]
 	ours := false
 	values := x.Addresses(index.RecordRouteName)
 	for a, _, ok := values.Next(); ok; a, _, ok = values.Next() {
-		if own(x, &a) {
+		if own(x, a.URI.Host, a.URI.Port) {
 			ours = true
 			if !x.Request {
 				break

@@ -175,7 +175,8 @@ func (t *Table) fork(c *call, x *index.Message, from Leg) *side {
 			return nil
 		}
 		var s [4]string
-		pack(s[:], x.Bytes(x.To.Tag), x.Bytes(x.To.URI.Text), x.Bytes(x.Contact.URI.Text), recordRoutes(x, nil, t.o.Own))
+		var b [128]byte
+		pack(s[:], x.Bytes(x.To.Tag), x.Bytes(x.To.URI.Text), x.Bytes(x.Contact.URI.Text), recordRoutes(x, b[:0], t.o.Own))
 		c.callees = append(c.callees, side{tag: s[0], uri: s[1], target: s[2], route: s[3]})
 		f = &c.callees[len(c.callees)-1]
 	}
