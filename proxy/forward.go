@@ -121,7 +121,7 @@ func (p *Proxy) loopHash(w *worker, m *index.Message) uint64 {
 	}
 	_, _ = h.Write(strconv.AppendUint(b[:1], uint64(m.CSeq), 10))
 	_, _ = h.Write(m.Bytes(m.MethodText))
-	return h.Sum64() & (1<<48 - 1)
+	return h.Sum64() & (1<<32 - 1)
 }
 
 // looped tells whether one of the Vias is ours and from the same request.

@@ -35,7 +35,7 @@ func (p *Proxy) bind() error {
 		p.listeners = append(p.listeners, &listener{Listener: l})
 	}
 	if p.wire == nil {
-		o := wire.Options{Screen: p.o.Screen, Limits: p.o.Limits, Log: p.log, Now: p.now}
+		o := wire.Options{Inherited: p.o.Inherited, Screen: p.o.Screen, Limits: p.o.Limits, Log: p.log, Now: p.now}
 		for _, l := range p.c.Listeners {
 			o.Listeners = append(o.Listeners, l.Listener)
 		}

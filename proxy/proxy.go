@@ -11,6 +11,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -110,11 +111,14 @@ type Wire interface {
 	Run(ctx context.Context, h wire.Handler) error
 }
 
-// Keys are the secrets of the proxy that outlive a run: a token of the previous
-// key is still accepted; zero if there is none. Both zero: a key is made at start
-// and nothing signed outlives it. The key of branches is made for each run, since
-// no transaction outlives one: an answer to an old one must not find a new one.
-type Keys struct{ Token, PreviousToken [32]byte }
+// Keys are the secrets of the proxy. A token of the previous key is still
+// accepted. Each run has a branch key of its own, since no transaction outlives
+// it: an answer to one of the run before must not find a new one, but it can be
+// told and still goes back. Zero keys are made at start.
+type Keys struct {
+	Branch, PreviousBranch [32]byte
+	Token, PreviousToken   [32]byte
+}
 
 // Options says what a proxy is made of. Engine and Now are required; every
 // other zero field means its default.
@@ -123,7 +127,8 @@ type Options struct {
 	Challenger Challenger // nil: nobody is ever challenged by us
 	Accounts   bool       // accounts are ours; otherwise the next hop authenticates
 	Screen     wire.Screen
-	Wire       Wire // nil: real sockets for Config.Listeners
+	Wire       Wire       // nil: real sockets for Config.Listeners
+	Inherited  []*os.File // sockets that are open already, see wire.Options
 	Store      guard.Store
 	Keys       Keys
 

@@ -19,7 +19,9 @@ func (p *Proxy) response(w *worker, f wire.Flow, at time.Time) {
 	m := &w.in
 	id, _, ok := w.branch.Open(m.Bytes(m.Via.Branch))
 	if !ok {
-		p.metrics.drop(strayResponse)
+		if !p.relayEarlier(w, f, at) {
+			p.metrics.drop(strayResponse)
+		}
 		return
 	}
 	c := p.table.Find(id, at)

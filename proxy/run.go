@@ -43,6 +43,7 @@ type Proxy struct {
 	learned    learned
 	tokens     tokens
 	branchKey  [32]byte
+	started    time.Time
 	boot       uint32 // 24 random bits that tell the connections of this run from others'
 	seed       maphash.Seed
 	registrar  registrar
@@ -108,7 +109,10 @@ func (p *Proxy) keys() {
 	if k.Token == ([32]byte{}) {
 		rand.Read(k.Token[:]) // never fails, see crypto/rand
 	}
-	rand.Read(p.branchKey[:])
+	if p.branchKey = k.Branch; k.Branch == ([32]byte{}) {
+		rand.Read(p.branchKey[:])
+	}
+	p.started = p.now()
 	p.tokens = tokens{current: k.Token, previous: k.PreviousToken}
 	var b [4]byte
 	rand.Read(b[1:])

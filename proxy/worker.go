@@ -22,18 +22,23 @@ type worker struct {
 	reply    guard.Reply
 	splice   index.Splice
 	branch   *transaction.Branch
-	out      []byte // the message that is being written
-	text     []byte // pieces of it
+	earlier  *transaction.Branch // of the run before; nil if there was none
+	out      []byte              // the message that is being written
+	text     []byte              // pieces of it
 	token    [longestToken + macLen]byte
 	targets  []target
 	later    []func() // what must wait until no transaction is locked
 }
 
 func (p *Proxy) newWorker(number int) *worker {
-	return &worker{
+	w := &worker{
 		number: number, branch: transaction.NewBranch(p.branchKey),
 		out: make([]byte, 0, 8192), text: make([]byte, 0, 8192),
 	}
+	if k := p.o.Keys.PreviousBranch; k != ([32]byte{}) {
+		w.earlier = transaction.NewBranch(k)
+	}
+	return w
 }
 
 // begin makes the memory ready for the next message.

@@ -71,6 +71,7 @@ type daemon struct {
 	state string
 	in    string // network namespace, "" for ours
 	args  []string
+	files []*os.File // open sockets, passed as systemd does
 	log   *lockedBuffer
 	done  chan struct{}
 }
@@ -117,10 +118,14 @@ func tail(s string, n int) string {
 func (d *daemon) launch() {
 	d.t.Helper()
 	words := append([]string{binary, "run", "--state", d.state}, d.args...)
+	if len(d.files) > 0 {
+		words = append([]string{"sh", "-c", "LISTEN_PID=$$ LISTEN_FDS=" + itoa(len(d.files)) + ` exec "$0" "$@"`}, words...)
+	}
 	if d.in != "" {
 		words = append([]string{"ip", "netns", "exec", d.in}, words...)
 	}
 	d.cmd = exec.Command(words[0], words[1:]...)
+	d.cmd.ExtraFiles = d.files
 	d.log = new(lockedBuffer)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	if err := d.cmd.Start(); err != nil {

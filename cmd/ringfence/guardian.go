@@ -37,7 +37,9 @@ import (
 type guardianOptions struct {
 	Sinks []guard.Sink // hear of every decision as well
 	Out   io.Writer    // for log lines; default standard output
-	Log   *slog.Logger
+	// Sockets are open already and go to the listeners of their addresses.
+	Sockets []*os.File
+	Log     *slog.Logger
 }
 
 // A guardian is the whole daemon, wired.
@@ -124,7 +126,7 @@ func newGuardian(ctx context.Context, c *config, trials []trial, o guardianOptio
 	if err := g.openEngine(o); err != nil {
 		return g, err
 	}
-	if err := g.openProxy(emergencies); err != nil {
+	if err := g.openProxy(emergencies, o.Sockets); err != nil {
 		return g, err
 	}
 	socket := c.Control

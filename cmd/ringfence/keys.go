@@ -37,6 +37,18 @@ func loadKeyring(dir, name string) (keyring, error) {
 	return k, nil
 }
 
+// nextKeyring is loadKeyring with a new key for this run, and that of the run
+// before as the previous one.
+func nextKeyring(dir, name string) (keyring, error) {
+	k, err := loadKeyring(dir, name)
+	if err != nil {
+		return k, err
+	}
+	k.Previous = k.Current
+	rand.Read(k.Current[:]) // never fails, crypto/rand
+	return k, k.write(filepath.Join(dir, "keys", name))
+}
+
 func unhex(dst []byte, text string) bool {
 	b, err := hex.DecodeString(text)
 	return err == nil && copy(dst, b) == len(dst) && len(b) == len(dst)
@@ -49,11 +61,15 @@ func newKeyring(path string) (keyring, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return k, fmt.Errorf("keys: %w", err)
 	}
+	return k, k.write(path)
+}
+
+func (k keyring) write(path string) error {
 	text := hex.EncodeToString(k.Current[:]) + "\n" + hex.EncodeToString(k.Previous[:]) + "\n"
 	if err := writeWhole(path, []byte(text), 0o600); err != nil {
-		return k, fmt.Errorf("keys: %w", err)
+		return fmt.Errorf("keys: %w", err)
 	}
-	return k, nil
+	return nil
 }
 
 // writeWhole puts a file in place whole or not at all, also when the machine

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,8 +31,12 @@ var challenges = map[string]proxy.Challenge{"never": proxy.Never, "under-flood":
 var registers = map[string]proxy.Register{"auto": proxy.RegisterAuto, "path": proxy.RegisterPath, "contact": proxy.RegisterContact}
 
 // openProxy makes the proxy of the configuration; it binds the sockets.
-func (g *guardian) openProxy(emergencies *numbers.Emergencies) error {
+func (g *guardian) openProxy(emergencies *numbers.Emergencies, sockets []*os.File) error {
 	c := g.cfg
+	branch, err := nextKeyring(c.Store.Dir, "branch")
+	if err != nil {
+		return err
+	}
 	token, err := loadKeyring(c.Store.Dir, "flow-token")
 	if err != nil {
 		return err
@@ -50,8 +55,8 @@ func (g *guardian) openProxy(emergencies *numbers.Emergencies) error {
 		Register: registers[c.Register], Egress: c.Egress == "dns", EmergencyPool: c.Emergency, SourceHeader: c.Source,
 		Limits: index.Limits{Size: c.Limits.Datagram},
 	}, proxy.Options{
-		Engine: g.engine, Challenger: g.auth, Accounts: g.auth.Local(), Screen: g.screen.soft, Store: g.store,
-		Keys:      proxy.Keys{Token: token.Current, PreviousToken: token.Previous},
+		Engine: g.engine, Challenger: g.auth, Accounts: g.auth.Local(), Screen: g.screen.soft, Inherited: sockets, Store: g.store,
+		Keys:      proxy.Keys{Branch: branch.Current, PreviousBranch: branch.Previous, Token: token.Current, PreviousToken: token.Previous},
 		Malformed: g.malformed, Grace: g.screen.grace, Emergency: emergencies.Is,
 		Transactions: c.Limits.Transactions, PerSource: c.Limits.PerSource,
 		Limits: wire.Limits{Datagram: c.Limits.Datagram, Connections: c.Limits.Connections, PerSource: c.Limits.PerAddress},

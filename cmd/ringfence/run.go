@@ -55,7 +55,11 @@ func run(ctx context.Context, w io.Writer, g *globals, f *runFlags) error {
 		cfg.Guards.Auth.Algorithms = []string{"MD5", "SHA-256"}
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	d, err := newGuardian(ctx, cfg, accounts, guardianOptions{Out: w, Log: log})
+	sockets, err := inheritedSockets(os.Getenv, os.Getpid())
+	if err != nil {
+		return err
+	}
+	d, err := newGuardian(ctx, cfg, accounts, guardianOptions{Out: w, Log: log, Sockets: sockets})
 	if err != nil {
 		return err
 	}

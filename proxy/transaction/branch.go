@@ -24,7 +24,8 @@ type ID struct {
 // A Branch makes and reads branches. A branch is one AES block: where the
 // transaction lies, and a hash of the request for loop detection. Who does not
 // know the key can neither read it nor make one that leads anywhere: a guess
-// hits a living slot of the right generation once in 2^64. It has scratch
+// opens once in 2^24, and then hits a living slot of the right generation once
+// in 2^64. It has scratch
 // memory of its own: one goroutine uses it at a time.
 type Branch struct {
 	block cipher.Block
@@ -41,12 +42,12 @@ func NewBranch(key [32]byte) *Branch {
 	return &Branch{block: block}
 }
 
-// Append appends the branch of a client transaction. Of loop 48 bits are kept.
+// Append appends the branch of a client transaction. Of loop 32 bits are kept.
 func (b *Branch) Append(dst []byte, id ID, loop uint64) []byte {
 	binary.BigEndian.PutUint32(b.plain[0:], id.Slot)
 	binary.BigEndian.PutUint32(b.plain[4:], id.Generation)
-	binary.BigEndian.PutUint64(b.plain[8:], loop)
-	b.plain[8], b.plain[9] = id.Client, 0
+	binary.BigEndian.PutUint32(b.plain[8:], uint32(id.Client)<<24) // and three bytes that are zero
+	binary.BigEndian.PutUint32(b.plain[12:], uint32(loop))
 	b.block.Encrypt(b.coded[:], b.plain[:])
 	return hex.AppendEncode(append(dst, magic...), b.coded[:])
 }
@@ -61,7 +62,7 @@ func (b *Branch) Open(branch []byte) (id ID, loop uint64, ok bool) {
 		return ID{}, 0, false
 	}
 	b.block.Decrypt(b.plain[:], b.coded[:])
-	if b.plain[9] != 0 {
+	if b.plain[9]|b.plain[10]|b.plain[11] != 0 {
 		return ID{}, 0, false
 	}
 	id = ID{
@@ -69,5 +70,5 @@ func (b *Branch) Open(branch []byte) (id ID, loop uint64, ok bool) {
 		Generation: binary.BigEndian.Uint32(b.plain[4:]),
 		Client:     b.plain[8],
 	}
-	return id, binary.BigEndian.Uint64(b.plain[8:]) & (1<<48 - 1), true
+	return id, uint64(binary.BigEndian.Uint32(b.plain[12:])), true
 }

@@ -14,7 +14,10 @@ import (
 
 // bind opens the sockets of l; others are all listeners, which decide whether a
 // wildcard takes both families.
-func (l *listener) bind(others []Listener, limits Limits) error {
+func (l *listener) bind(others []Listener, in *inherited, limits Limits) error {
+	if packets, stream := in.give(l); packets != nil || stream != nil {
+		return l.adopt(packets, stream, limits)
+	}
 	if l.Transport != guard.UDP {
 		stream, err := (&net.ListenConfig{}).Listen(context.Background(), l.network("tcp", others), l.Address.String())
 		if err != nil {
@@ -40,6 +43,23 @@ func (l *listener) bind(others []Listener, limits Limits) error {
 			return l.bindError(err)
 		}
 		l.packets, l.local = append(l.packets, s), s.local
+	}
+	return nil
+}
+
+// adopt uses sockets that somebody else has opened.
+func (l *listener) adopt(packets []*net.UDPConn, stream *net.TCPListener, limits Limits) error {
+	l.local = netip.AddrPortFrom(l.Address.Addr().Unmap(), l.Address.Port())
+	if stream != nil {
+		l.stream = stream
+		return nil
+	}
+	for _, c := range packets {
+		s, err := adoptPacketSocket(c, l.Address, limits)
+		if err != nil {
+			return l.bindError(err)
+		}
+		l.packets = append(l.packets, s)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"runtime"
 	"time"
 
@@ -113,6 +114,9 @@ func (l Limits) check() error {
 // Options says what a Wire is made of. Only Listeners are needed.
 type Options struct {
 	Listeners []Listener
+	// Inherited are bound UDP and listening TCP sockets that another process has
+	// opened; a listener with such an address uses them. They are closed.
+	Inherited []*os.File
 	Screen    Screen // nil: everything may come in
 	Limits    Limits
 	// StreamWorkers is how many connections may have messages handled at the same

@@ -41,6 +41,21 @@ func newPacketSocket(network string, at netip.AddrPort, shared bool, limits Limi
 	return s, nil
 }
 
+// adoptPacketSocket prepares a socket that somebody else has bound.
+func adoptPacketSocket(c *net.UDPConn, at netip.AddrPort, limits Limits) (*packetSocket, error) {
+	s := &packetSocket{conn: c, local: addrPort(c.LocalAddr()), any: at.Addr().IsUnspecified(), six: !at.Addr().Unmap().Is4()}
+	var err error
+	if s.raw, err = c.SyscallConn(); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	var failed error
+	err = s.raw.Control(func(fd uintptr) { failed = s.prepare(int(fd), false, limits) })
+	if err = errors.Join(err, failed); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return s, nil
+}
+
 // pause is how long a reader or an accepter waits after an error that is none of
 // a single datagram's or connection's, so that it never spins.
 const pause = 10 * time.Millisecond

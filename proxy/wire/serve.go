@@ -80,13 +80,23 @@ func New(o Options) (*Wire, error) {
 		screen: o.Screen, limits: o.Limits, refused: o.Refused, log: o.Log, now: o.Now,
 		conns: map[uint64]*conn{}, sources: map[netip.Prefix]int{}, outbound: map[farEnd]*conn{},
 	}
+	in, err := inherit(o.Inherited)
+	if err != nil {
+		return nil, err
+	}
 	for i := range o.Listeners {
 		l := newListener(o.Listeners[i], uint16(i))
 		w.listeners = append(w.listeners, l)
-		if err := l.bind(o.Listeners, o.Limits); err != nil {
+		if err := l.bind(o.Listeners, in, o.Limits); err != nil {
+			in.close()
 			w.closeSockets()
 			return nil, err
 		}
+	}
+	if err := in.left(); err != nil {
+		in.close()
+		w.closeSockets()
+		return nil, err
 	}
 	for _, l := range w.listeners {
 		for _, s := range l.packets {
