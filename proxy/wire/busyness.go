@@ -1,6 +1,9 @@
 package wire
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // A busyness tells whether batches follow each other so closely that it is
 // cheaper to watch for the next one than to be woken for it.
@@ -22,3 +25,29 @@ func (b *busyness) batch(at time.Time) {
 }
 
 func (b *busyness) busy() bool { return b.gap < busyGap }
+
+// watchers are the readers that watch. Each holds a place in the scheduler, so
+// one place is left for the others; a socket that is the only one has it to
+// itself.
+type watchers struct {
+	most int32
+	now  atomic.Int32
+}
+
+func mostWatchers(sockets, places int) int32 {
+	if sockets < 2 {
+		return 1
+	}
+	return int32(places - 1)
+}
+
+// enter tells whether one more may watch; it leaves when it has watched.
+func (w *watchers) enter() bool {
+	if w.now.Add(1) <= w.most {
+		return true
+	}
+	w.now.Add(-1)
+	return false
+}
+
+func (w *watchers) leave() { w.now.Add(-1) }

@@ -36,6 +36,28 @@ func TestBusyness(t *testing.T) {
 	}
 }
 
+// One place in the scheduler is always left, but to a single socket.
+func TestWatchers(t *testing.T) {
+	for _, c := range []struct{ sockets, places, most int }{{1, 1, 1}, {1, 8, 1}, {2, 1, 0}, {2, 2, 1}, {5, 4, 3}} {
+		w := watchers{most: mostWatchers(c.sockets, c.places)}
+		entered := 0
+		for range 10 {
+			if w.enter() {
+				entered++
+			}
+		}
+		if entered != c.most {
+			t.Errorf("%d sockets, %d places: %d watch, want %d", c.sockets, c.places, entered, c.most)
+		}
+		for range entered {
+			w.leave()
+		}
+		if w.now.Load() != 0 {
+			t.Errorf("%d still watch", w.now.Load())
+		}
+	}
+}
+
 // TestABusyReaderEnds stops a wire while datagrams keep coming.
 func TestABusyReaderEnds(t *testing.T) {
 	h := new(echoer)

@@ -66,7 +66,11 @@ func (w *Wire) readPackets(ctx context.Context, l *listener, s *packetSocket) {
 	worker, ring := s.worker, w.workers[s.worker].ring
 	var b busyness
 	for {
-		n, err := r.receive(b.busy() && ctx.Err() == nil)
+		busy := b.busy() && ctx.Err() == nil && w.watchers.enter()
+		n, err := r.receive(busy)
+		if busy {
+			w.watchers.leave()
+		}
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,7 @@ type Wire struct {
 	handler   Handler // set by Run before anything starts
 	lastConn  atomic.Uint64
 	lingering atomic.Int64
+	watchers  watchers
 
 	mu       sync.RWMutex // guards what follows
 	running  bool
@@ -105,6 +107,7 @@ func New(o Options) (*Wire, error) {
 		}
 	}
 	w.firstSlot = len(w.workers)
+	w.watchers.most = mostWatchers(len(w.workers), runtime.GOMAXPROCS(0))
 	for range o.StreamWorkers {
 		w.workers = append(w.workers, &worker{ring: newRing(w)})
 	}
