@@ -30,6 +30,10 @@ func (p *Proxy) relayEarlier(w *worker, f wire.Flow, at time.Time) bool {
 	if _, _, ok := w.earlier.Open(m.Bytes(m.Via.Branch)); !ok {
 		return false
 	}
+	if _, hop := p.hopAt(f.Remote); !hop && (m.Status == 401 || m.Status == 407) {
+		p.metrics.drop(digestLeak) // only next hops may ask for credentials
+		return true
+	}
 	vias := m.AllVias()
 	_, part, _ := vias.Next()
 	v, _, ok := vias.Next()

@@ -131,3 +131,24 @@ func TestAnswersOfAnEarlierRun(t *testing.T) {
 		})
 	}
 }
+
+// Who is asked something by our server across a restart cannot ask it for its
+// credentials (CVE-2021-41158 class).
+func TestDigestLeakAcrossARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before := newLab(t, office, func(_ *Config, o *Options) { o.Keys.Branch = [32]byte{1} })
+		before.invite("alice", "100@example.com", "")
+		before.got()
+		before.keep("pbx")
+		before.answer("pbx", 200, "")
+		before.got()
+		before.within("pbx", "BYE", 1, "")
+		before.starts("alice: BYE")
+		l := newLab(t, office, func(_ *Config, o *Options) { o.Keys = Keys{Branch: [32]byte{2}, PreviousBranch: [32]byte{1}} })
+		l.last["alice"] = before.last["alice"]
+		l.answer("alice", 407, `Proxy-Authenticate: Digest realm="pbx", nonce="theirs"`)
+		l.starts()
+		l.answer("alice", 200, "")
+		l.starts("pbx: SIP/2.0 200")
+	})
+}
