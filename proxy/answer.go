@@ -232,7 +232,7 @@ func (p *Proxy) answeredByUs(w *worker, f wire.Flow) bool {
 var reasons = map[int]string{
 	100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK", 380: "Alternative Service", 400: "Bad Request", 401: "Unauthorized",
 	403: "Forbidden", 404: "Not Found", 407: "Proxy Authentication Required", 408: "Request Timeout",
-	416: "Unsupported URI Scheme", 420: "Bad Extension", 430: "Flow Failed", 440: "Max-Breadth Exceeded", 480: "Temporarily Unavailable",
+	416: "Unsupported URI Scheme", 420: "Bad Extension", 422: "Session Interval Too Small", 430: "Flow Failed", 440: "Max-Breadth Exceeded", 480: "Temporarily Unavailable",
 	481: "Call/Transaction Does Not Exist", 482: "Loop Detected", 483: "Too Many Hops",
 	486: "Busy Here", 487: "Request Terminated", 500: "Server Internal Error", 502: "Bad Gateway",
 	503: "Service Unavailable", 603: "Decline",

@@ -86,6 +86,11 @@ func (p *Proxy) validate(w *worker, m *index.Message, loop uint64) (status int, 
 	if m.Vias > 1 && p.looped(w, m, loop) {
 		return 482, nil
 	}
+	if tooShort(m) {
+		at := len(w.text)
+		w.text = append(strconv.AppendInt(append(w.text, "Min-SE: "...), leastSession, 10), crlf...)
+		return 422, w.from(at)
+	}
 	if m.Count(index.ProxyRequireName) > 0 {
 		at := len(w.text)
 		options := m.List(index.ProxyRequireName)
