@@ -157,11 +157,11 @@ func quoted(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
 	for _, c := range s {
-		switch {
-		case c == '"' || c == '\\':
+		switch c {
+		case '"', '\\':
 			b.WriteByte('\\')
 			b.WriteRune(c)
-		case c == '\n':
+		case '\n':
 			b.WriteString(`\n`)
 		default:
 			b.WriteRune(c)
