@@ -55,7 +55,7 @@ func NewEngine(o EngineOptions) (*Engine, error) {
 func (e *Engine) newFacts() *Facts {
 	n := len(e.book.facts)
 	return &Facts{
-		book: e.book, values: make([]Value, n), errs: make([]error, n), state: make([]factState, n),
+		book: e.book, values: make([]Value, n), fails: make([]failure, n), state: make([]factState, n),
 		asked: make([]int, 0, n),
 	}
 }

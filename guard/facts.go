@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"fmt"
+	"unsafe"
 )
 
 // Facts is one message and what has been found out about it so far. It belongs
@@ -11,11 +12,22 @@ type Facts struct {
 	msg    *Message
 	book   *factBook
 	values []Value
-	errs   []error
+	fails  []failure // by number, like values
 	state  []factState
-	asked  []int // in order, for history and explain
+	asked  []int  // in order, for history and explain
+	room   []byte // of Compose
 	at     Stage
 }
+
+// A failure is why a fact cannot be had. It lies in its Facts: a fact that can
+// never be had, such as a country without a database, costs no allocation.
+type failure struct {
+	fact string
+	err  error
+}
+
+func (e *failure) Error() string { return "fact " + e.fact + ": " + e.err.Error() }
+func (e *failure) Unwrap() error { return e.err }
 
 type factState uint8
 
@@ -41,13 +53,14 @@ func (f *Facts) Ask(ctx context.Context, name string) (Value, error) {
 	return f.AskID(ctx, id)
 }
 
-// AskID is Ask without the look-up of the name; see Engine.FactID.
+// AskID is Ask without the look-up of the name; see Engine.FactID. An error is
+// valid for as long as f is.
 func (f *Facts) AskID(ctx context.Context, id int) (Value, error) {
 	switch f.state[id] {
 	case known:
 		return f.values[id], nil
 	case failed:
-		return Value{}, f.errs[id]
+		return Value{}, &f.fails[id]
 	case asking:
 		return Value{}, fmt.Errorf("fact %s asks for itself", f.book.facts[id].Name)
 	}
@@ -59,12 +72,19 @@ func (f *Facts) AskID(ctx context.Context, id int) (Value, error) {
 	f.state[id] = asking
 	v, err := fact.Get(ctx, f)
 	if err != nil {
-		err = fmt.Errorf("fact %s: %w", fact.Name, err)
-		f.state[id], f.errs[id] = failed, err
-		return Value{}, err
+		f.state[id], f.fails[id] = failed, failure{fact.Name, err}
+		return Value{}, &f.fails[id]
 	}
 	f.values[id], f.state[id] = v, known
 	return v, nil
+}
+
+// Compose makes a String value of what add appends. It lies in memory that f
+// has, so that a text that is written for every message costs no allocation.
+func (f *Facts) Compose(add func(b []byte, m *Message) []byte) Value {
+	at := len(f.room)
+	f.room = add(f.room, f.msg) // what was composed before stays where it is
+	return Text(unsafe.String(unsafe.SliceData(f.room[at:]), len(f.room)-at))
 }
 
 // Set gives a fact a value by hand: tests, replays, and facts that were
@@ -95,9 +115,9 @@ func (f *Facts) Known(yield func(Fact, Value) bool) {
 func (f *Facts) reset(m *Message) {
 	f.msg, f.at = m, StageMessage
 	for _, id := range f.asked {
-		f.state[id], f.errs[id], f.values[id] = notAsked, nil, Value{}
+		f.state[id], f.values[id] = notAsked, Value{}
 	}
-	f.asked = f.asked[:0]
+	f.asked, f.room = f.asked[:0], f.room[:0]
 }
 
 // A factBook numbers the facts of a set of guards.

@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -143,5 +144,41 @@ func TestSet(t *testing.T) {
 	}
 	if v, err := f.Ask(t.Context(), "a"); err != nil || v.Int() != 7 || n != 0 {
 		t.Errorf("got %v, %v, computed %d times", v.Int(), err, n)
+	}
+}
+
+// Texts that are composed for a message do not disturb one another, however
+// many there are.
+func TestCompose(t *testing.T) {
+	var facts []Fact
+	for i := range 50 {
+		facts = append(facts, Fact{Name: fmt.Sprint("f", i), Type: String, Get: func(_ context.Context, f *Facts) (Value, error) {
+			return f.Compose(func(b []byte, m *Message) []byte {
+				return fmt.Appendf(b, "%s %d of %s", m.Peer, i, strings.Repeat("x", i))
+			}), nil
+		}})
+	}
+	facts = append(facts, Fact{Name: "nothing", Type: String, Get: func(_ context.Context, f *Facts) (Value, error) {
+		return f.Compose(func(b []byte, _ *Message) []byte { return b }), nil
+	}})
+	f := factsOf(t, facts...)
+	for _, peer := range []string{"pbx", "trunk"} {
+		f.reset(&Message{Peer: peer})
+		var got []string
+		for id := range facts {
+			v, err := f.AskID(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, v.Str())
+		}
+		for i, text := range got[:50] {
+			if want := fmt.Sprintf("%s %d of %s", peer, i, strings.Repeat("x", i)); text != want {
+				t.Errorf("text %d is %q, want %q", i, text, want)
+			}
+		}
+		if got[50] != "" {
+			t.Errorf("nothing is %q", got[50])
+		}
 	}
 }

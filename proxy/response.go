@@ -325,17 +325,21 @@ func (p *Proxy) failed(c *reqContext, i int, why transaction.Failure) {
 		p.cancelClient(w, c, i)
 		return
 	}
-	if x.hop != nil && i == len(c.Clients)-1 {
-		outcome := route.Timeout
-		if why == transaction.NotSent {
-			outcome = route.Refused
-		}
-		if !c.Clients[i].Canceled && c.Clients[i].Status == 0 {
-			p.routes.Report(x.hop, route.Result{Outcome: outcome})
-			// The client of another request gave up when its Timer F fired.
-			if (x.method == index.Invite || p.now().Sub(x.began) < timerF) && p.another(w, c) {
-				return
+	if cl := &c.Clients[i]; x.hop != nil && i == len(c.Clients)-1 && !cl.Canceled && cl.Status == 0 {
+		switch why {
+		case transaction.NoAnswer:
+			p.routes.Report(x.hop, route.Result{Outcome: route.Timeout})
+		case transaction.Lost:
+			if !p.streams.blamed(cl.Flow.Conn) {
+				break
 			}
+			fallthrough
+		default:
+			p.routes.Report(x.hop, route.Result{Outcome: route.Refused})
+		}
+		// The client of another request gave up when its Timer F fired.
+		if (x.method == index.Invite || p.now().Sub(x.began) < timerF) && p.another(w, c) {
+			return
 		}
 	}
 	if c.Waiting() || c.Server.State.Final() {

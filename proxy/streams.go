@@ -14,8 +14,9 @@ import (
 type streams struct {
 	used atomic.Pointer[map[uint64]struct{}] // a map is never written to, only replaced
 
-	mu   sync.Mutex
-	lost map[uint64]struct{} // guarded by mu; those of them that have closed
+	mu    sync.Mutex
+	lost  map[uint64]bool // guarded by mu; those of them that have closed, and whether they had been made
+	blame map[uint64]bool // guarded by mu; those that gone told of last
 }
 
 // use notes that a request is about to leave over a connection.
@@ -41,8 +42,8 @@ func (s *streams) change(change func(map[uint64]struct{})) {
 	s.used.Store(&next)
 }
 
-// closed notes that a connection is gone.
-func (s *streams) closed(conn uint64) {
+// closed notes that a connection is gone; made is false if it could not be made.
+func (s *streams) closed(conn uint64, made bool) {
 	used := s.used.Load()
 	if used == nil {
 		return
@@ -53,9 +54,9 @@ func (s *streams) closed(conn uint64) {
 	s.change(func(used map[uint64]struct{}) {
 		delete(used, conn)
 		if s.lost == nil {
-			s.lost = map[uint64]struct{}{}
+			s.lost = map[uint64]bool{}
 		}
-		s.lost[conn] = struct{}{}
+		s.lost[conn] = made
 	})
 }
 
@@ -64,11 +65,24 @@ func (s *streams) gone() func(wire.Flow) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	lost := s.lost
-	if s.lost = nil; lost == nil {
+	s.lost, s.blame = nil, lost
+	if lost == nil {
 		return nil
 	}
 	return func(f wire.Flow) bool {
 		_, ok := lost[f.Conn]
 		return ok
 	}
+}
+
+// blamed tells whether a connection that is gone had been made, and is to be held
+// against its next hop: once, however many requests it left without an answer.
+func (s *streams) blamed(conn uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	made := s.blame[conn]
+	if made {
+		s.blame[conn] = false
+	}
+	return made
 }

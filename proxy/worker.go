@@ -76,12 +76,13 @@ func (p *Proxy) elsewhere(f func(w *worker)) {
 func (p *Proxy) Flushed(int) {}
 
 // Closed forgets what hung on a connection. One that a next hop closes when it
-// has been idle says nothing against it.
+// has been idle says nothing against it; one that leaves requests without an
+// answer does, see failed.
 func (p *Proxy) Closed(f wire.Flow, made bool) {
 	if hop, ok := p.routes.ByAddress(f.Remote); ok && !made && hop.Transport == f.Transport {
 		p.routes.Report(hop, route.Result{Outcome: route.Refused})
 	}
-	p.streams.closed(f.Conn)
+	p.streams.closed(f.Conn, made)
 	p.trust.Forget(trustFlow(f))
 	if p.places != nil {
 		p.places.Gone(string(p.appendFlowToken(nil, f)))

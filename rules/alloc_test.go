@@ -4,6 +4,7 @@ package rules_test
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 
 	"ringfence/guard"
@@ -34,9 +35,15 @@ func TestDefaultPackAllocatesNothing(t *testing.T) {
 	}{
 		{"of a next hop", func() { m.Inside = true }},
 		{"of a trusted phone", func() { m.Inside, m.Trust, m.Proven = false, guard.Trusted, true }},
+		{"of a stranger", func() { m.Trust, m.Proven = guard.Unknown, false }}, // nobody knows its country
 	} {
 		c.set()
-		got := testing.AllocsPerRun(200, func() { e.Judge(t.Context(), m, &d) })
+		ip := m.Src.Addr().As4()
+		got := testing.AllocsPerRun(200, func() {
+			ip[3]++ // each address sends little
+			m.Src = netip.AddrPortFrom(netip.AddrFrom4(ip), 5060)
+			e.Judge(t.Context(), m, &d)
+		})
 		if d.Verdict.Action != guard.Allow || d.Verdict.Rule != "" {
 			t.Fatalf("a message %s did not pass: %+v", c.name, d.Verdict)
 		}

@@ -2,7 +2,6 @@ package rules_test
 
 import (
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
@@ -33,12 +32,18 @@ func defaultEngine(tb testing.TB) (*guard.Engine, *guard.Message) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	msg, err := guard.Parse([]byte(strings.Clone(passing)), now, netip.MustParseAddrPort("203.0.113.9:5060"), netip.MustParseAddrPort("198.51.100.1:5060"), guard.UDP)
+	msg := parsed(tb, passing, now)
+	msg.Inside = true // passes every rule, however often it is judged
+	return e, msg
+}
+
+func parsed(tb testing.TB, text string, at time.Time) *guard.Message {
+	tb.Helper()
+	m, err := guard.Parse([]byte(text), at, netip.MustParseAddrPort("203.0.113.9:5060"), netip.MustParseAddrPort("198.51.100.1:5060"), guard.UDP)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	msg.Inside = true // passes every rule, however often it is judged
-	return e, msg
+	return m
 }
 
 func BenchmarkDefaultPack(b *testing.B) {

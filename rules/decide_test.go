@@ -2,8 +2,11 @@ package rules
 
 import (
 	"context"
+	"maps"
 	"net/netip"
+	"slices"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"ringfence/guard"
@@ -325,6 +328,46 @@ func TestReload(t *testing.T) {
 	} {
 		if got := rule("a.yaml", step.text); got != step.want {
 			t.Errorf("step %d: rule %q, want %q", i, got, step.want)
+		}
+	}
+}
+
+// TestKeys: what a rate counts by is hashed with a key, so that nobody can look
+// for two sources or names that count as one. The same key finds the counts of
+// a durable rate again after a restart.
+func TestKeys(t *testing.T) {
+	const text = "version: 1\nrates:\n  all: {per: [src.ip, sip.to_user], window: 1m}\n  users: {distinct: sip.to_user, per: [src.ip], window: 1m}\n" +
+		"rules:\n  - {id: a, title: t, when: rate.all + rate.users > 100, do: drop}\n"
+	counted := func(key byte) (keys []uint64) {
+		facts, meters := &fakeFacts{given: map[string]guard.Value{"sip.to_user": guard.Text("100")}}, new(countingMeters)
+		guards := facts.guards()
+		set, problems := Load(fstest.MapFS{"a.yaml": {Data: []byte(text)}}, []string{"a.yaml"}, NewEnv(guards), LoadOptions{Now: noon, Key: [16]byte{15: key}})
+		if set == nil {
+			t.Fatal(problems)
+		}
+		set.Count(meters)
+		e, err := guard.NewEngine(guard.EngineOptions{Guards: guards, Policy: set, Now: func() time.Time { return noon }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d guard.Decision
+		e.Judge(context.Background(), (&bench{t: t, source: "203.0.113.9:5060"}).message(), &d)
+		for at := range meters.count {
+			keys = append(keys, at.key)
+		}
+		for at, items := range meters.items {
+			keys = append(append(keys, at.key), slices.Collect(maps.Keys(items))...)
+		}
+		slices.Sort(keys)
+		return keys
+	}
+	one := counted(1)
+	if again := counted(1); len(one) != 3 || !slices.Equal(one, again) {
+		t.Errorf("the same key gives %x, then %x", one, again)
+	}
+	for _, k := range counted(2) {
+		if slices.Contains(one, k) {
+			t.Errorf("another key gives the same %x", k)
 		}
 	}
 }

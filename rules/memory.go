@@ -35,6 +35,8 @@ type answer struct {
 	ip    *ipVal
 	boxes [4]ref.Val // texts of late, for the next message
 	turn  uint8
+	err   error   // why it could not be had of late
+	fail  ref.Val // what CEL is told then
 }
 
 type termState struct {
@@ -125,7 +127,7 @@ func (m *memory) ResolveName(name string) (any, bool) {
 	}
 	got, err := m.facts.AskID(m.ctx, a.v.fact)
 	if err != nil {
-		return types.WrapErr(err), true
+		return a.failed(err), true
 	}
 	return a.box(got), true
 }
@@ -169,6 +171,15 @@ func integer(n int64) ref.Val {
 		return small[n]
 	}
 	return types.Int(n)
+}
+
+// failed makes an error a CEL value. Facts say the same error for as long as they
+// live, also when it is about another message.
+func (a *answer) failed(err error) ref.Val {
+	if a.err != err { //nolint:errorlint // the same one, not the same kind
+		a.err, a.fail = err, types.WrapErr(err)
+	}
+	return a.fail
 }
 
 // box makes a fact's value a CEL value.

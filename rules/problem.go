@@ -70,9 +70,9 @@ func Print(w io.Writer, all []Problem, source func(file string) []byte) {
 	}
 }
 
-// nearest is the name at most a third of its letters away from what was
-// written, or "".
-func nearest(written string, names []string) string {
+// Nearest is the name at most a third of its letters away from what was
+// written, or "". The configuration asks it as well.
+func Nearest(written string, names []string) string {
 	best, far := "", len(written)/3+1
 	for _, n := range names {
 		if d := distance(written, n); d <= far {
@@ -84,7 +84,7 @@ func nearest(written string, names []string) string {
 
 // meant is the words for a near name, "" if none is near.
 func meant(written string, names []string) string {
-	if n := nearest(written, names); n != "" {
+	if n := Nearest(written, names); n != "" {
 		return fmt.Sprintf("did you mean %q?", n)
 	}
 	return ""

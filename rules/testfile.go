@@ -102,6 +102,9 @@ func Test(ctx context.Context, fsys fs.FS, names []string, o TestOptions) *Repor
 		lists := map[string][]string{}
 		r.entries(f["lists"], "lists", func(name string, _, value *yaml.Node) { lists[name] = r.texts(value, "items") })
 		clock := r.instant(f["clock"])
+		if len(r.items(f["tests"], "tests")) == 0 {
+			r.bad(at(f["tests"], root), "missing", "a test file needs tests")
+		}
 		for _, n := range r.items(f["tests"], "tests") {
 			t := &ruleTest{r: r, o: o, fsys: fsys, files: files, lists: lists, clock: clock, matched: matched, rep: rep}
 			t.run(ctx, n)
@@ -181,6 +184,11 @@ func (t *ruleTest) run(ctx context.Context, n *yaml.Node) {
 	before := len(t.rep.Problems)
 	f := r.fields(n, "a test", "name", "clock", "send", "expect", "about")
 	entry := TestEntry{File: r.file, Line: n.Line, Name: r.text(f["name"], "name")}
+	for _, must := range []string{"name", "send", "expect"} { // a test that cannot fail proves nothing
+		if v := f[must]; v == nil || v.Kind == yaml.SequenceNode && len(v.Content) == 0 {
+			r.bad(at(v, n), "missing", "a test needs %s", must)
+		}
+	}
 	clock := t.clock
 	if f["clock"] != nil {
 		clock = r.instant(f["clock"])
@@ -446,6 +454,10 @@ func parseFact(t guard.Type, n *yaml.Node) (guard.Value, error) {
 func (t *ruleTest) expect(n *yaml.Node) []string {
 	r := t.r
 	f := r.fields(n, "expect", "at", "action", "status", "rule", "ban", "excepted", "shadow")
+	if len(f) == 0 || len(f) == 1 && f["at"] != nil {
+		r.bad(n, "missing", "expect names nothing that is expected: action, status, rule, ban, excepted or shadow")
+	}
+	r.choice(f["action"], "action", append([]string{guard.Pass.String()}, actionNames...)...)
 	from, to := 1, len(t.seen)
 	if to == 0 {
 		return []string{fmt.Sprintf("line %d: nothing was sent that anything could be expected of", n.Line)}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"ringfence/rules"
 )
 
 // config is ringfence.yaml. Every field has a usable zero value, so that a new
@@ -282,7 +284,7 @@ func plainYAML(text string) string {
 
 func unknownField(name string) string {
 	text := fmt.Sprintf("unknown field %q", name)
-	if near := nearest(name, fieldNames(reflect.TypeFor[config](), nil)); near != "" {
+	if near := rules.Nearest(name, fieldNames(reflect.TypeFor[config](), nil)); near != "" {
 		text += fmt.Sprintf(" (did you mean %q?)", near)
 	}
 	return text
@@ -302,39 +304,6 @@ func fieldNames(t reflect.Type, names []string) []string {
 		names = fieldNames(f.Type, names)
 	}
 	return names
-}
-
-// nearest is the name at most a third of its letters away from what was
-// written, or "".
-func nearest(written string, names []string) string {
-	best, far := "", len(written)/3+1
-	for _, n := range names {
-		if d := distance(written, n); d <= far {
-			best, far = n, d-1
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		corner := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := corner
-			if a[i] != b[j] {
-				cost++
-			}
-			corner = row[j+1]
-			row[j+1] = min(cost, row[j]+1, corner+1)
-		}
-	}
-	return row[len(b)]
 }
 
 type place struct{ line, col int }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"ringfence/rules"
 )
 
 // fault is a problem of meaning at a path of the configuration.
@@ -18,7 +20,7 @@ func (c *config) check() []fault {
 	choice := func(path, got string, want ...string) {
 		if got != "" && !slices.Contains(want, got) {
 			text := fmt.Sprintf("%q is not one of %s", got, strings.Join(want, ", "))
-			if near := nearest(got, want); near != "" {
+			if near := rules.Nearest(got, want); near != "" {
 				text += fmt.Sprintf(" (did you mean %q?)", near)
 			}
 			say(path, "%s", text)

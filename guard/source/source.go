@@ -50,31 +50,36 @@ func New(h guard.Host, c Config) (*guard.Guard, error) {
 
 func facts(geo guard.Geo, c Config) []guard.Fact {
 	// know makes a fact that only reads the message and cannot fail.
-	know := func(name string, t guard.Type, cost guard.Cost, doc string, get func(*guard.Message) guard.Value) guard.Fact {
+	know := func(name string, t guard.Type, doc string, get func(*guard.Message) guard.Value) guard.Fact {
 		return guard.Fact{
-			Name: name, Type: t, Stage: guard.StageMessage, Cost: cost, Doc: doc,
+			Name: name, Type: t, Stage: guard.StageMessage, Cost: guard.Free, Doc: doc,
 			Get: func(_ context.Context, f *guard.Facts) (guard.Value, error) { return get(f.Message()), nil },
 		}
 	}
+	compose := func(name, doc string, add func([]byte, *guard.Message) []byte) guard.Fact {
+		return guard.Fact{
+			Name: name, Type: guard.String, Stage: guard.StageMessage, Cost: guard.Memory, Doc: doc,
+			Get: func(_ context.Context, f *guard.Facts) (guard.Value, error) { return f.Compose(add), nil },
+		}
+	}
 	return []guard.Fact{
-		know("src.ip", guard.IP, guard.Free, "The address that the message came from.",
+		know("src.ip", guard.IP, "The address that the message came from.",
 			func(m *guard.Message) guard.Value { return guard.Address(m.Src.Addr().Unmap()) }),
-		know("src.port", guard.Int, guard.Free, "The port that the message came from.",
+		know("src.port", guard.Int, "The port that the message came from.",
 			func(m *guard.Message) guard.Value { return guard.Integer(int64(m.Src.Port())) }),
-		know("src.transport", guard.String, guard.Free, "What the message came over: udp, tcp, tls, ws or wss.",
+		know("src.transport", guard.String, "What the message came over: udp, tcp, tls, ws or wss.",
 			func(m *guard.Message) guard.Value { return guard.Text(m.Transport.String()) }),
-		know("src.proven", guard.Bool, guard.Free, "Whether the source can receive what is sent to it: a handshake, or a nonce that came back.",
+		know("src.proven", guard.Bool, "Whether the source can receive what is sent to it: a handshake, or a nonce that came back.",
 			func(m *guard.Message) guard.Value { return guard.Truth(m.Proven) }),
-		know("src.trust", guard.String, guard.Free, "What the flow has proved: unknown, challenged, trusted or limited.",
+		know("src.trust", guard.String, "What the flow has proved: unknown, challenged, trusted or limited.",
 			func(m *guard.Message) guard.Value { return guard.Text(m.Trust.String()) }),
-		know("src.inside", guard.Bool, guard.Free, "Whether the message came from a next hop.",
+		know("src.inside", guard.Bool, "Whether the message came from a next hop.",
 			func(m *guard.Message) guard.Value { return guard.Truth(m.Inside) }),
-		know("src.peer", guard.String, guard.Free, "The name of the configured next hop or trunk that the message came from, or empty.",
+		know("src.peer", guard.String, "The name of the configured next hop or trunk that the message came from, or empty.",
 			func(m *guard.Message) guard.Value { return guard.Text(m.Peer) }),
-		know("src.flow", guard.String, guard.Memory, "The flow as text, ip:port/transport (RFC 5626 section 2).",
-			func(m *guard.Message) guard.Value { return guard.Text(flow(m)) }),
-		know("src.net", guard.String, guard.Memory, "The network that counts as one source: the address itself for IPv4 and its /64 for IPv6, as a prefix.",
-			func(m *guard.Message) guard.Value { return guard.Text(network(m.Src.Addr(), c)) }),
+		compose("src.flow", "The flow as text, ip:port/transport (RFC 5626 section 2).", appendFlow),
+		compose("src.net", "The network that counts as one source: the address itself for IPv4 and its /64 for IPv6, as a prefix.",
+			func(b []byte, m *guard.Message) []byte { return appendNetwork(b, m.Src.Addr(), c) }),
 		{
 			Name: "src.country", Type: guard.String, Stage: guard.StageMessage, Cost: guard.Disk,
 			Doc: "The country of the address, ISO 3166-1 alpha-2, empty if the database does not know it; an error without a database.",
@@ -106,15 +111,12 @@ func facts(geo guard.Geo, c Config) []guard.Fact {
 	}
 }
 
-func flow(m *guard.Message) string {
-	// The longest IPv6 address and port in brackets are 47 bytes long.
-	var room [64]byte
-	b := netip.AddrPortFrom(m.Src.Addr().Unmap(), m.Src.Port()).AppendTo(room[:0])
-	b = append(b, '/')
-	return string(append(b, m.Transport.String()...))
+func appendFlow(b []byte, m *guard.Message) []byte {
+	b = netip.AddrPortFrom(m.Src.Addr().Unmap(), m.Src.Port()).AppendTo(b)
+	return append(append(b, '/'), m.Transport.String()...)
 }
 
-func network(a netip.Addr, c Config) string {
+func appendNetwork(b []byte, a netip.Addr, c Config) []byte {
 	a = a.Unmap().WithZone("")
 	bits := c.NetIPv6
 	if a.Is4() {
@@ -122,8 +124,7 @@ func network(a netip.Addr, c Config) string {
 	}
 	p, err := a.Prefix(bits)
 	if err != nil { // the zero address, of a message made by hand
-		return ""
+		return b
 	}
-	var room [64]byte
-	return string(p.AppendTo(room[:0]))
+	return p.AppendTo(b)
 }

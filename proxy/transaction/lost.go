@@ -30,7 +30,7 @@ func (c *Context[F, T]) lose(gone func(F) bool, at time.Time) {
 		if cl := &c.Clients[i]; cl.State == Trying && cl.Reliable && gone(cl.Flow) {
 			lost = true
 			c.open(at).Drop(i)
-			c.table.o.Failed(c, i, NotSent)
+			c.table.o.Failed(c, i, Lost)
 		}
 	}
 	if lost {

@@ -15,8 +15,8 @@ func TestAFlowIsGone(t *testing.T) {
 		flow             string
 		want             string
 	}{
-		{"nothing was heard", true, true, 0, "down", "failed 0 not sent, ended"},
-		{"nor of another request", false, true, 0, "down", "failed 0 not sent, ended"},
+		{"nothing was heard", true, true, 0, "down", "failed 0 lost, ended"},
+		{"nor of another request", false, true, 0, "down", "failed 0 lost, ended"},
 		{"it rings", true, true, 180, "down", ""},
 		{"it was answered", true, true, 200, "down", ""},
 		{"another flow", true, true, 0, "up", ""},
@@ -87,7 +87,7 @@ func TestManyFlowsAreGone(t *testing.T) {
 		defer b.mu.Unlock()
 		failed := 0
 		for _, e := range b.events {
-			if e == "failed 0 not sent" {
+			if e == "failed 0 lost" {
 				failed++
 			}
 		}

@@ -38,6 +38,7 @@ const (
 	NoAnswer Failure = iota // Timer B or F, or nothing after CANCEL
 	TooLong                 // Timer C: a call that rings for ever; it is still up
 	NotSent                 // the transport refused a retransmission
+	Lost                    // its flow is gone and nothing was heard
 )
 
 // Options says how many transactions there may be and how patient they are.

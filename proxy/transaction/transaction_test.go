@@ -43,7 +43,7 @@ func newBench(t *testing.T, o Options[string, int]) *bench {
 	o.Failed = func(_ *Context[string, int], i int, why Failure) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.events = append(b.events, fmt.Sprint("failed ", i, " ", [...]string{"no answer", "too long", "not sent"}[why]))
+		b.events = append(b.events, fmt.Sprint("failed ", i, " ", [...]string{"no answer", "too long", "not sent", "lost"}[why]))
 	}
 	o.Ended = func(*Context[string, int]) {
 		b.mu.Lock()

@@ -69,6 +69,9 @@ func TestConnectQueuesAndIsReused(t *testing.T) {
 	}
 	_ = c.Close()
 	old := next(t, h.closed)
+	if !h.wasMade(old) {
+		t.Error("a connection that was used is told as one that could not be made")
+	}
 	again, err := w.Connect(0, addrPort(far.Addr()), "pbx.example.com")
 	if err != nil || again.Conn == old.Conn {
 		t.Errorf("connecting again: %s, %v; the old one was %s", again, err, old)
@@ -126,6 +129,9 @@ func TestConnectFailureIsTold(t *testing.T) {
 	a, b := next(t, h.closed), next(t, h.closed) // its both ends
 	if a != wrong && b != wrong {
 		t.Errorf("%s and %s closed, want %s", a, b, wrong)
+	}
+	if h.wasMade(plain) || h.wasMade(wrong) {
+		t.Error("a connection that failed is told as one that was made")
 	}
 	if got := w.Counters().Dropped[ConnectFailed]; got != 2 {
 		t.Errorf("%d failures are counted, want 2", got)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type tap struct {
 	answer   func(worker int, f Flow, raw []byte)
 	arrivals chan arrival
 	closed   chan Flow
+	unmade   sync.Map // of Flow: those of closed that could not be made
 }
 
 func newTap() *tap {
@@ -45,7 +47,18 @@ func (h *tap) Receive(worker int, f Flow, raw []byte, _ time.Time) {
 
 func (h *tap) Flushed(int) {}
 
-func (h *tap) Closed(f Flow, _ bool) { h.closed <- f }
+func (h *tap) Closed(f Flow, made bool) {
+	if !made {
+		h.unmade.Store(f, true)
+	}
+	h.closed <- f
+}
+
+// wasMade tells whether a connection that closed had been made.
+func (h *tap) wasMade(f Flow) bool {
+	_, unmade := h.unmade.Load(f)
+	return !unmade
+}
 
 // echo answers every message with itself.
 func (h *tap) echo(worker int, f Flow, raw []byte) { _ = h.wire.Send(worker, f, raw) }
