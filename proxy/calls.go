@@ -135,10 +135,15 @@ func (p *Proxy) bye(call *dialog.Call, to, from *dialog.Side, reason string) {
 		p.log.Warn("a side of a call cannot be reached", "call", call.ID, "side", to.Leg.Address.String())
 		return
 	}
-	p.elsewhere(func(w *worker) {
-		p.originate(w, t.flow, &outgoing{
-			method: "BYE", uri: bare(to.Target), from: from.URI, fromTag: from.Tag, to: to.URI, toTag: to.Tag,
-			callID: call.ID, cseq: from.CSeq + 1, route: to.Route, reason: reason,
-		}, nil)
-	})
+	o := within(call, "BYE", to, from)
+	o.cseq, o.reason = from.CSeq+1, reason
+	p.elsewhere(func(w *worker) { p.originateOrSay(w, t.flow, &o) })
+}
+
+// within is a request to one side of a call in the name of the other.
+func within(call *dialog.Call, method string, to, from *dialog.Side) outgoing {
+	return outgoing{
+		method: method, uri: bare(to.Target), from: from.URI, fromTag: from.Tag, to: to.URI, toTag: to.Tag,
+		callID: call.ID, route: to.Route,
+	}
 }

@@ -46,15 +46,16 @@ type outgoing struct {
 }
 
 // originate sends a request of our own in a client transaction; done, which must
-// not block, is told the status of its final response, 408 for none. No
+// not block, is told the status of its final response: 408 for none, 503 if it
+// could not be sent now. An error tells that it cannot be written at all. No
 // transaction may be locked.
-func (p *Proxy) originate(w *worker, f wire.Flow, o *outgoing, done func(int)) {
+func (p *Proxy) originate(w *worker, f wire.Flow, o *outgoing, done func(int)) error {
 	c, _, err := p.table.Begin(transaction.Key{}, netip.Addr{}, p.now())
 	if err != nil {
 		if done != nil {
 			done(503)
 		}
-		return
+		return nil
 	}
 	defer c.Unlock()
 	c.Data = exchange{origin: &origin{done: done}, method: methodOf(o.method)}
@@ -62,12 +63,19 @@ func (p *Proxy) originate(w *worker, f wire.Flow, o *outgoing, done func(int)) {
 	branch := w.branch.Append(nil, c.ID(i), 0)
 	msg, err := p.build(f, o, branch)
 	if err != nil {
-		p.log.Warn("a request of ours cannot be built", "method", o.method, "err", err)
 		c.Drop(i)
-		return
+		return err
 	}
 	if err := c.Forward(w.number, i, f, false, f.Transport.Stream(), msg); err != nil {
 		c.Data.origin.answered(w, c, 503)
+	}
+	return nil
+}
+
+// originateOrSay is originate of a request whose answer nobody waits for.
+func (p *Proxy) originateOrSay(w *worker, f wire.Flow, o *outgoing) {
+	if err := p.originate(w, f, o, nil); err != nil {
+		p.log.Warn("a request of ours cannot be written", "method", o.method, "err", err)
 	}
 }
 
@@ -151,7 +159,7 @@ func (p *Proxy) orphan(w *worker, c *reqContext, i int) {
 	}
 	x.orphaned = true
 	o.method, o.cseq, o.reason = "BYE", m.CSeq+1, "answered too late"
-	w.later = append(w.later, func() { p.originate(w, f, &o, nil) })
+	w.later = append(w.later, func() { p.originateOrSay(w, f, &o) })
 }
 
 // addressOf is the URI of an address in angle brackets.
@@ -192,11 +200,14 @@ func (b prober) Probe(ctx context.Context, h *route.Hop) (int, error) {
 	uri := "sip:" + h.Address.String()
 	answer := make(chan int, 1)
 	p.elsewhere(func(w *worker) {
-		p.originate(w, f, &outgoing{
+		err = p.originate(w, f, &outgoing{
 			method: "OPTIONS", uri: uri, from: "<sip:ringfence@" + host + ">", fromTag: rand.Text()[:10],
 			to: "<" + uri + ">", callID: rand.Text(), cseq: 1,
 		}, func(status int) { answer <- status })
 	})
+	if err != nil {
+		return 0, err
+	}
 	select {
 	case status := <-answer:
 		if status == 408 {

@@ -151,6 +151,8 @@ type Options struct {
 	Forks         int           // bindings one request goes to; default 8
 	Amplification float64       // bytes we send to an unproven source for one of its own; default 2
 	Patience      time.Duration // for the first response of a hop while another is left; default 6 s
+	Doubt         time.Duration // before calls of the run before are asked after, and between two rounds; default 1 min
+	Questions     int           // of these a second; default 50
 
 	Limits wire.Limits      // of the sockets
 	Trust  trust.Options    // Now, Log and Store are filled in

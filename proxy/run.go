@@ -74,6 +74,8 @@ func New(c Config, o Options) (*Proxy, error) {
 	o.Forks = min(cmp.Or(o.Forks, 8), transaction.MaxClients)
 	o.Amplification = cmp.Or(o.Amplification, 2)
 	o.Patience = cmp.Or(o.Patience, 6*time.Second)
+	o.Doubt = cmp.Or(o.Doubt, time.Minute)
+	o.Questions = cmp.Or(o.Questions, 50)
 	if o.Source == nil {
 		o.Source = sourceOf
 	}
@@ -177,6 +179,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	g.Go(func() error { return p.trust.Run(ctx) })
 	g.Go(func() error { return p.calls.Run(ctx) })
 	g.Go(func() error { return p.judgeEnds(ctx) })
+	g.Go(func() error { return p.doubts(ctx) })
 	for range lookupWorkers {
 		g.Go(func() error { return p.lookUp(ctx) })
 	}

@@ -131,6 +131,7 @@ type limitsConfig struct {
 	Transactions int `yaml:"transactions"`
 	PerSource    int `yaml:"transactions_per_source"`
 	Calls        int `yaml:"calls"`
+	Questions    int `yaml:"call_questions_per_second"`
 	Connections  int `yaml:"connections"`
 	PerAddress   int `yaml:"connections_per_source"`
 	Datagram     int `yaml:"datagram"`

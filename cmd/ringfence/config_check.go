@@ -116,6 +116,7 @@ func (c *config) check() []fault {
 		{"limits.transactions", c.Limits.Transactions},
 		{"limits.transactions_per_source", c.Limits.PerSource},
 		{"limits.calls", c.Limits.Calls},
+		{"limits.call_questions_per_second", c.Limits.Questions},
 		{"limits.connections", c.Limits.Connections},
 		{"limits.connections_per_source", c.Limits.PerAddress},
 		{"limits.datagram", c.Limits.Datagram},

@@ -222,6 +222,7 @@ func (c *config) fill(state string) {
 	number(&c.Limits.Transactions, 524288)
 	number(&c.Limits.PerSource, 20000)
 	number(&c.Limits.Calls, 100000)
+	number(&c.Limits.Questions, 50)
 	number(&c.Limits.Connections, 20000)
 	number(&c.Limits.PerAddress, 256)
 	number(&c.Limits.Datagram, 8192)

@@ -52,6 +52,6 @@ func (t *Table) Refresh(x *index.Message, at time.Time) {
 	if c == nil || c.state != Answered || c.callee(to) == nil && c.callee(from) == nil {
 		return
 	}
-	c.expires = t.lives(c, x, at)
+	c.expires, c.doubtful = t.lives(c, x, at), false
 	t.changed(c)
 }

@@ -234,6 +234,7 @@ func (t *Table) load(ctx context.Context) error {
 			key: string(item.Key[len(prefix):]), id: in.ID, account: in.Account, dialed: in.Dialed, from: in.From, to: in.To,
 			state: Answered, stored: true, status: in.Status, caller: in.Caller.side(), towards: in.Towards,
 			start: in.Start, answered: in.Answered, expires: in.Expires,
+			doubtful: in.Expires-in.Answered >= int64(t.o.Length), // else its session tells
 		}
 		for _, f := range in.Callees {
 			if len(f.Legs) > 0 && len(c.callees) < t.o.Forks {

@@ -274,6 +274,7 @@ func (t *Table) Note(m *guard.Message) {
 		return
 	}
 	sender.cseq = max(sender.cseq, x.CSeq)
+	c.doubtful = false
 	if x.Method != index.Invite && x.Method != index.Update {
 		return
 	}
@@ -395,6 +396,10 @@ func (t *Table) Find(callID string) (Call, bool) {
 // All are the calls that have not ended, in no order. A shard's calls are
 // copied before they are yielded, so that yield may use the table.
 func (t *Table) All() iter.Seq[Call] {
+	return t.those(func(c *call) bool { return c.state != Ended })
+}
+
+func (t *Table) those(want func(*call) bool) iter.Seq[Call] {
 	return func(yield func(Call) bool) {
 		var found []Call
 		for i := range t.shards {
@@ -402,7 +407,7 @@ func (t *Table) All() iter.Seq[Call] {
 			found = found[:0]
 			s.mu.Lock()
 			for _, c := range s.calls {
-				if c.state != Ended {
+				if want(c) {
 					found = append(found, c.copy())
 				}
 			}

@@ -122,6 +122,9 @@ func (r *Routes) bad(h *Hop, now time.Time, why string) {
 // probes tells whether a hop is probed.
 func (r *Routes) probes(h *Hop) bool { return h.Probe > 0 && r.o.Prober != nil }
 
+// Up tells whether a hop is to be picked now.
+func (r *Routes) Up(h *Hop) bool { return h.health.until.Load() <= r.o.Now().UnixNano() }
+
 // Snapshot is the health of every hop, in the order of the configuration.
 func (r *Routes) Snapshot() []Status {
 	now := r.o.Now().UnixNano()
