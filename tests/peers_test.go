@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -52,6 +53,8 @@ func (p *pbx) start() {
 	log := new(lockedBuffer)
 	p.cmd, p.done = p.make(), make(chan struct{})
 	p.cmd.Stdout, p.cmd.Stderr = log, log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.cmd.WaitDelay = time.Second // its children hold the pipe too
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -71,9 +74,9 @@ func (p *pbx) stop() {
 	select {
 	case <-p.done:
 	case <-time.After(5 * time.Second):
-		_ = p.cmd.Process.Kill()
-		<-p.done
 	}
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // and the children that did not go with it
+	<-p.done
 }
 
 // A sipp is one run of a scenario of tests/peers.
