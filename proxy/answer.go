@@ -15,8 +15,8 @@ import (
 // answer gives a final response of our own to a judged request. To a source
 // that has proved its address it is a transaction; for others nothing is kept.
 func (p *Proxy) answer(w *worker, f wire.Flow, key transaction.Key, status int, reason string, lines []byte) {
-	if !w.msg.Proven {
-		p.reply(w, f, false, status, reason, lines)
+	if !w.msg.Proven || p.listeners[f.Listener].Stateless {
+		p.reply(w, f, w.msg.Proven, status, reason, lines)
 		return
 	}
 	c := p.begin(w, f, key)

@@ -12,6 +12,7 @@ import (
 	"ringfence/proxy/resolve"
 	"ringfence/proxy/route"
 	"ringfence/proxy/transaction"
+	"ringfence/proxy/wire"
 )
 
 // Requests of our servers may go where DNS says, if the operator allows it
@@ -75,7 +76,7 @@ func (w *worker) locatable(m *index.Message, u *index.URI) (resolve.Target, bool
 }
 
 // byDNS sends a request of our servers where its Route or Request-URI points.
-func (p *Proxy) byDNS(w *worker, c *reqContext, like uint16, r *road) int {
+func (p *Proxy) byDNS(w *worker, x *exchange, f wire.Flow, r *road) int {
 	m, u := &w.in, &w.in.URI
 	if r.more {
 		u = &r.next.URI
@@ -88,15 +89,14 @@ func (p *Proxy) byDNS(w *worker, c *reqContext, like uint16, r *road) int {
 		return 404 // tel and urn, for which there is no trunk
 	}
 	if d, ok := p.routes.Domain(t); ok {
-		return p.toDomain(w, m, &c.Data, d, like)
+		return p.toDomain(w, m, x, d, f.Listener)
 	}
 	if a, err := netip.ParseAddr(t.Host); err == nil {
-		return p.toAddress(w, t, a.Unmap(), like)
+		return p.toAddress(w, t, a.Unmap(), f.Listener)
 	}
 	t.Host = strings.Clone(t.Host)
 	select {
-	case p.lookups <- lookup{p.table.Key(m, c.Server.Flow.Remote.Addr()), t}:
-		c.Hold(lookupWait)
+	case p.lookups <- lookup{p.table.Key(m, f.Remote.Addr()), t}:
 		return waits
 	default:
 		return 503

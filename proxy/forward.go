@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"hash/maphash"
+	"iter"
 	"strconv"
 
 	"ringfence/guard"
@@ -14,6 +15,10 @@ import (
 // pass lets a judged request through: it validates it as a proxy must (RFC 3261
 // section 16.3), finds where it is to go and sends it there.
 func (p *Proxy) pass(w *worker, f wire.Flow, key transaction.Key) {
+	if p.listeners[f.Listener].Stateless {
+		p.forwardStateless(w, f)
+		return
+	}
 	m := &w.in
 	loop := p.loopHash(w, m)
 	if status, lines := p.validate(w, m, loop); status != 0 {
@@ -46,7 +51,7 @@ func (p *Proxy) pass(w *worker, f wire.Flow, key transaction.Key) {
 // launch sends a request to its targets in the context that was made for it.
 func (p *Proxy) launch(w *worker, c *reqContext, f wire.Flow, r *road, loop uint64) bool {
 	m, x := &w.in, &c.Data
-	status := p.find(w, c, f, r)
+	status := p.find(w, x, f, r)
 	if status == 0 {
 		status = breadth(m, w.targets)
 	}
@@ -59,6 +64,7 @@ func (p *Proxy) launch(w *worker, c *reqContext, f wire.Flow, r *road, loop uint
 	}
 	x.request = c.Keep(m.Raw())
 	if status == waits {
+		c.Hold(lookupWait)
 		return false
 	}
 	sent := 0
@@ -345,19 +351,28 @@ func (p *Proxy) writeSource(w *worker, m *index.Message, t *target, from wire.Fl
 
 // stripCredentials takes out credentials that were for us (section 22.3).
 func (p *Proxy) stripCredentials(w *worker, m *index.Message) (stripped bool) {
-	if p.o.Challenger == nil || m.Count(index.AuthorizationName)+m.Count(index.ProxyAuthorizationName) == 0 {
-		return false
-	}
-	for _, h := range m.Headers() {
-		if h.Name != index.AuthorizationName && h.Name != index.ProxyAuthorizationName {
-			continue
-		}
-		if p.o.Challenger.Ours(&w.msg, h.Value) {
-			w.splice.Delete(h.Line)
-			stripped = true
-		}
+	for line := range p.ourCredentials(w, m) {
+		w.splice.Delete(line)
+		stripped = true
 	}
 	return stripped
+}
+
+// ourCredentials are the lines with them.
+func (p *Proxy) ourCredentials(w *worker, m *index.Message) iter.Seq[index.Span] {
+	return func(yield func(index.Span) bool) {
+		if p.o.Challenger == nil || m.Count(index.AuthorizationName)+m.Count(index.ProxyAuthorizationName) == 0 {
+			return
+		}
+		for _, h := range m.Headers() {
+			if h.Name != index.AuthorizationName && h.Name != index.ProxyAuthorizationName {
+				continue
+			}
+			if p.o.Challenger.Ours(&w.msg, h.Value) && !yield(h.Line) {
+				return
+			}
+		}
+	}
 }
 
 // passAck forwards the ACK to a 2xx, which is no transaction (section 16.6 step

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"crypto/rand"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -268,9 +269,9 @@ func (p *Proxy) challengeLines(w *worker, c *reqContext, m *index.Message, asks 
 const staleMark = ", stale=true"
 
 // challenged prepares a 401 or 407 that is relayed: its nonces will prove the
-// address of who brings them back.
-func (p *Proxy) challenged(w *worker, c *reqContext, m *index.Message) {
-	x := &c.Data
+// address of client if it brings them back. stripped tells that credentials which
+// the request had were for us; stale that those it had were too old.
+func (p *Proxy) challenged(w *worker, m *index.Message, client netip.AddrPort, stripped bool) (stale bool) {
 	now := p.now()
 	for _, h := range m.Headers() {
 		if h.Name != index.WWWAuthenticateName && h.Name != index.ProxyAuthenticateName {
@@ -280,16 +281,17 @@ func (p *Proxy) challenged(w *worker, c *reqContext, m *index.Message) {
 		if !ok {
 			continue
 		}
-		p.trust.Offered(m.Bytes(d.Nonce), c.Server.Flow.Remote, now)
-		if !x.stripped || p.o.Accounts {
-			x.stale = x.stale || m.Is(d.Stale, "true")
+		p.trust.Offered(m.Bytes(d.Nonce), client, now)
+		if !stripped || p.o.Accounts {
+			stale = stale || m.Is(d.Stale, "true")
 			continue
 		}
-		if x.stale = true; d.Stale.Empty() {
+		if stale = true; d.Stale.Empty() {
 			w.splice.Insert(h.Value.To, []byte(staleMark))
 		} else {
 			w.splice.Replace(d.Stale, []byte("true"))
 		}
 	}
-	p.graced(c.Server.Flow.Remote, now)
+	p.graced(client, now)
+	return stale
 }

@@ -31,6 +31,10 @@ type Listener struct {
 	wire.Listener
 	Advertise string // host or host:port that others reach us by; "" is Address
 	Challenge Challenge
+	// Stateless is for a listener that only filters (RFC 3261 section 16.11): no
+	// transactions and no calls, so nothing is sent again for either side, no
+	// other next hop is tried when one is silent, and calls are not counted.
+	Stateless bool
 }
 
 // A Challenge says when requests get our own challenge although the next hop

@@ -33,7 +33,11 @@ func (p *Proxy) Receive(number int, f wire.Flow, raw []byte, at time.Time) {
 func (p *Proxy) request(w *worker, f wire.Flow, at time.Time) {
 	m := &w.in
 	key := p.table.Key(m, f.Remote.Addr())
-	if p.known(w, f, key, at) {
+	if p.listeners[f.Listener].Stateless {
+		if m.Method == index.Ack && p.answeredByUs(w, f) {
+			return
+		}
+	} else if p.known(w, f, key, at) {
 		return
 	}
 	p.introduce(w, f, at)
@@ -70,9 +74,11 @@ func (p *Proxy) act(w *worker, f wire.Flow, key transaction.Key) {
 	case ack && v.Action == guard.Challenge:
 		// An ACK has no credentials to give (RFC 3261 section 22.1): it may pass
 		// only where its dialog says.
-		if p.calls.Has(&w.msg) {
+		if p.calls.Has(&w.msg) || p.listeners[f.Listener].Stateless && w.msg.Proven {
 			p.pass(w, f, key)
 		}
+	case v.Action == guard.Challenge && w.in.Method == index.Cancel && w.msg.Proven:
+		p.pass(w, f, key) // of a stateless listener; nor has a CANCEL
 	case v.Action == guard.Challenge:
 		p.challenge(w, f, key, v)
 	case v.Action == guard.Reject:

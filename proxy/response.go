@@ -24,6 +24,10 @@ func (p *Proxy) response(w *worker, f wire.Flow, at time.Time) {
 		}
 		return
 	}
+	if id.Slot == statelessSlot {
+		p.returnStateless(w, f, id, at)
+		return
+	}
 	c := p.table.Find(id, at)
 	if c == nil {
 		p.metrics.drop(strayResponse)
@@ -220,20 +224,12 @@ func (p *Proxy) relay(w *worker, c *reqContext, m *index.Message) {
 		}
 		return
 	}
-	w.splice.Reset()
-	vias := m.AllVias()
-	_, part, _ := vias.Next()
-	w.splice.Delete(part)
-	for _, h := range m.Headers() {
-		if h.Name == index.Other && h.Key.Len() == len(p.c.SourceHeader) && m.Is(h.Key, p.c.SourceHeader) {
-			w.splice.Delete(h.Line)
-		}
-	}
+	p.unwrap(w, m)
 	if x.method == index.Register && !x.inside && m.Status/100 == 2 {
 		p.restoreContacts(w, m)
 	}
 	if (m.Status == 401 || m.Status == 407) && !x.inside {
-		p.challenged(w, c, m)
+		x.stale = p.challenged(w, m, c.Server.Flow.Remote, x.stripped) || x.stale
 		if m == &w.again && len(x.challenges) > 0 {
 			p.gather(w, x, m)
 		}
@@ -250,6 +246,20 @@ func (p *Proxy) relay(w *worker, c *reqContext, m *index.Message) {
 		return
 	}
 	c.Respond(w.number, m.Status, w.out)
+}
+
+// unwrap begins the splice of a response: our Via comes off, and what our servers
+// sent back of where the request came from.
+func (p *Proxy) unwrap(w *worker, m *index.Message) {
+	w.splice.Reset()
+	vias := m.AllVias()
+	_, part, _ := vias.Next()
+	w.splice.Delete(part)
+	for _, h := range m.Headers() {
+		if h.Name == index.Other && h.Key.Len() == len(p.c.SourceHeader) && m.Is(h.Key, p.c.SourceHeader) {
+			w.splice.Delete(h.Line)
+		}
+	}
 }
 
 // gather adds the challenges of the other branches to a 401 or 407 (section 16.7

@@ -11,6 +11,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -69,6 +70,9 @@ func New(c Config, o Options) (*Proxy, error) {
 	c.Pool = cmp.Or(c.Pool, "default")
 	c.EmergencyPool = cmp.Or(c.EmergencyPool, c.Pool)
 	c.SourceHeader = cmp.Or(c.SourceHeader, "X-Ringfence-Source")
+	if slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.Stateless }) && (c.Location || c.Egress) {
+		return nil, errors.New("a stateless listener can neither fork to the phones of a location service nor wait for DNS: it needs next hops")
+	}
 	o.Transactions = cmp.Or(o.Transactions, 524288)
 	o.PerSource = cmp.Or(o.PerSource, 256)
 	o.Forks = min(cmp.Or(o.Forks, 8), transaction.MaxClients)

@@ -73,8 +73,8 @@ const contactParam = "rf"
 
 // find appends to w.targets where a judged request is to go; if there is nowhere
 // it returns what to answer.
-func (p *Proxy) find(w *worker, c *reqContext, f wire.Flow, r *road) (status int) {
-	m, x := &w.in, &c.Data
+func (p *Proxy) find(w *worker, x *exchange, f wire.Flow, r *road) (status int) {
+	m := &w.in
 	if r.token {
 		if t, ok := p.byTicket(m, r); ok {
 			w.targets = append(w.targets, t)
@@ -89,13 +89,13 @@ func (p *Proxy) find(w *worker, c *reqContext, f wire.Flow, r *road) (status int
 	outward := x.inside && p.ofPool(&w.msg)
 	switch {
 	case x.emergency && (!outward || p.c.EmergencyPool != p.c.Pool):
-		return p.emergency(w, c, f)
+		return p.emergency(w, x, f)
 	case outward:
-		return p.outward(w, c, f, r)
+		return p.outward(w, x, f, r)
 	case p.places != nil:
 		return p.bindings(w, m)
 	}
-	return p.toPool(w, c, f.Listener, p.c.Pool)
+	return p.toPool(w, x, f.Listener, p.c.Pool)
 }
 
 // ofPool tells whether a request comes from our servers, not from a trunk.
@@ -136,10 +136,9 @@ func (p *Proxy) reach(to wire.Flow, uri []byte) (target, bool) {
 }
 
 // toPool picks a next hop.
-func (p *Proxy) toPool(w *worker, c *reqContext, like uint16, pool string) int {
-	m, x := &w.in, &c.Data
+func (p *Proxy) toPool(w *worker, x *exchange, like uint16, pool string) int {
 	x.pool = pool
-	if t, ok := p.nextHop(m, x, like); ok {
+	if t, ok := p.nextHop(&w.in, x, like); ok {
 		w.targets = append(w.targets, t)
 		return 0
 	}
@@ -173,8 +172,8 @@ func (p *Proxy) nextHop(m *index.Message, x *exchange, like uint16) (target, boo
 // service has nobody who could help: the caller's phone must be told to use
 // another network, and 380 is the answer for that (3GPP TS 24.229; RFC 3261
 // section 21.3.6). A 503 would only make it try again.
-func (p *Proxy) emergency(w *worker, c *reqContext, f wire.Flow) int {
-	if status := p.toPool(w, c, f.Listener, p.c.EmergencyPool); status == 0 {
+func (p *Proxy) emergency(w *worker, x *exchange, f wire.Flow) int {
+	if status := p.toPool(w, x, f.Listener, p.c.EmergencyPool); status == 0 {
 		return 0
 	}
 	p.log.Error("an emergency call has no next hop", "source", f.Remote.String(), "to", string(w.in.Bytes(w.in.URI.User)))
@@ -183,12 +182,12 @@ func (p *Proxy) emergency(w *worker, c *reqContext, f wire.Flow) int {
 
 // outward finds the way out for a request of our servers: to the trunk of its
 // number, and only if the operator allows it to wherever its URI says.
-func (p *Proxy) outward(w *worker, c *reqContext, f wire.Flow, r *road) int {
+func (p *Proxy) outward(w *worker, x *exchange, f wire.Flow, r *road) int {
 	m := &w.in
 	at := len(w.text)
 	w.text = m.AppendUnescaped(w.text, m.URI.User)
 	if pool, ok := p.routes.ByNumber(string(w.from(at))); ok && pool != p.c.Pool {
-		return p.toPool(w, c, f.Listener, pool)
+		return p.toPool(w, x, f.Listener, pool)
 	}
 	if p.places != nil && p.serves(m) {
 		return p.bindings(w, m)
@@ -196,7 +195,7 @@ func (p *Proxy) outward(w *worker, c *reqContext, f wire.Flow, r *road) int {
 	if !p.c.Egress {
 		return 404
 	}
-	return p.byDNS(w, c, f.Listener, r)
+	return p.byDNS(w, x, f, r)
 }
 
 // serves tells whether the Request-URI is of a domain of ours.

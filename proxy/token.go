@@ -18,13 +18,15 @@ import (
 // 5626 section 5.2). Who has one may reach what it names; nobody can make one.
 //
 //	kind, then for flowToken a flow, for dialogToken the hash of the caller's tag
-//	and two flows, for contactToken a flow and a URI; then a MAC
+//	and two flows, for contactToken a flow and a URI, for memoToken what a memo
+//	says; then a MAC
 //
 // all in base64url, which may stand in the user part and in parameters.
 const (
 	flowToken    = 'f'
 	dialogToken  = 'd'
 	contactToken = 'c'
+	memoToken    = 'm'
 )
 
 // encoding has one text for each token.

@@ -16,15 +16,21 @@ const (
 // inline is the whole thing: outside, guard with XDP on its outer veth, PBX.
 func inline(t *testing.T, more ...string) (*lab, *pbx, *daemon) {
 	t.Helper()
+	return inlineMode(t, "stateful", more...)
+}
+
+// inlineMode is inline with listeners of a mode.
+func inlineMode(t *testing.T, mode string, more ...string) (*lab, *pbx, *daemon) {
+	t.Helper()
 	l := newLab(t)
 	l.address(trunk)
 	p := startPBX(t, l, pbxAddr, "10.77.2.1:5060", trunk)
 	d := start(t, l.guard, t.TempDir(), append([]string{
 		"--config", writeConfig(t, "version: 1\n"+
 			"listen:\n"+
-			"  - {transport: udp, address: 10.77.1.1:5060}\n"+
-			"  - {transport: tcp, address: 10.77.1.1:5060}\n"+
-			"  - {transport: udp, address: 10.77.2.1:5060}\n"+
+			"  - {transport: udp, address: 10.77.1.1:5060, mode: "+mode+"}\n"+
+			"  - {transport: tcp, address: 10.77.1.1:5060, mode: "+mode+"}\n"+
+			"  - {transport: udp, address: 10.77.2.1:5060, mode: "+mode+"}\n"+
 			"next_hops:\n"+
 			"  - {name: pbx, address: 10.77.2.2:5060, probe: 1s}\n"+
 			"  - {name: carrier, pool: carrier, address: 10.77.1.9:5090, match: address, numbers: [\"112\", \"+\"], probe: -1s}\n"+
@@ -50,6 +56,31 @@ func TestInlineCalls(t *testing.T) {
 	if out := d.ask("status"); !strings.Contains(out, "native on out") {
 		t.Errorf("the filter is not native on the outer interface:\n%s", out)
 	}
+	inlineCalls(t, l)
+}
+
+// TestStateless is the same with listeners that only filter, and nothing is kept.
+func TestStateless(t *testing.T) {
+	l, _, d := inlineMode(t, "stateless")
+	inlineCalls(t, l)
+	var up []struct{ State string }
+	if d.table(&up, "calls"); len(up) != 0 {
+		t.Errorf("calls: %v", up)
+	}
+	alice, bob := addr(phones, 5071), addr(phones, 5072)
+	const calls = 20
+	answered := sipp{host: l.outside, scenario: "answer", local: bob, user: "bob", calls: calls}.background(t, l)
+	called := sipp{host: l.outside, scenario: "call", local: alice, remote: guardOut, user: "alice", password: "secret-a", to: "bob", calls: calls, rate: 20, talk: 4 * time.Second}.background(t, l)
+	time.Sleep(2 * time.Second)
+	d.kill()
+	d.launch()
+	must(t, "the callers hang up after the restart", called())
+	must(t, "the callees saw it", answered())
+}
+
+// inlineCalls are calls between everybody.
+func inlineCalls(t *testing.T, l *lab) {
+	t.Helper()
 	alice, bob := addr(phones, 5071), addr(phones, 5072)
 	register(t, l, "alice", "secret-a", alice)
 	register(t, l, "bob", "secret-b", bob)

@@ -49,6 +49,7 @@ type listenConfig struct {
 	Address     netip.AddrPort `yaml:"address"`
 	Advertise   string         `yaml:"advertise"` // host or host:port that others see
 	Interface   string         `yaml:"interface"` // for the kernel filter
+	Mode        string         `yaml:"mode"`      // stateful, or stateless: it only filters, RFC 3261 section 16.11
 	Certificate string         `yaml:"certificate"`
 	Key         string         `yaml:"key"`
 }

@@ -45,6 +45,15 @@ func (c *config) check() []fault {
 		if l.Transport != "tls" && l.Transport != "" && (l.Certificate != "" || l.Key != "") {
 			say(at, "a %s listener has no certificate", l.Transport)
 		}
+		choice(at+".mode", l.Mode, "stateful", "stateless")
+		if l.Mode == "stateless" {
+			switch on := c.Location.Enabled; {
+			case c.Egress == "dns":
+				say(at+".mode", "a stateless listener cannot wait for DNS: leave egress at none, or the mode at stateful")
+			case on != nil && *on, on == nil && len(c.NextHops) == 0:
+				say(at+".mode", "a stateless listener needs next_hops and no location service: only a stateful one can ring several phones")
+			}
+		}
 		if l.Name != "" {
 			if before, twice := names[l.Name]; twice {
 				say(at+".name", "listener %d is already called %q", before+1, l.Name)

@@ -16,6 +16,9 @@ func TestConfigSaysEveryProblem(t *testing.T) {
 lisen: []
 listen:
   - {transport: upd, address: 127.0.0.1:5060}
+  - {transport: udp, address: 127.0.0.1:5062, mode: stateles}
+  - {transport: udp, address: 127.0.0.1:5064, mode: stateless}
+egress: dns
 next_hops:
   - {address: 10.0.0.1:5060, weight: -1}
 register: pth
@@ -32,12 +35,14 @@ guards: {auth: {algorithms: [MD6]}, sanity: {depth: -2}}
 	for _, want := range []string{
 		`ringfence.yaml:2:1: error: unknown field "lisen" (did you mean "listen"?)`,
 		`ringfence.yaml:4:17: error: "upd" is not one of udp, tcp, tls (did you mean "udp"?)`,
-		`ringfence.yaml:6:38: error: a weight cannot be negative`,
-		`ringfence.yaml:7:11: error: "pth" is not one of auto, path, contact (did you mean "path"?)`,
+		`ringfence.yaml:5:53: error: "stateles" is not one of stateful, stateless (did you mean "stateless"?)`,
+		`ringfence.yaml:6:53: error: a stateless listener cannot wait for DNS`,
+		`ringfence.yaml:9:38: error: a weight cannot be negative`,
+		`ringfence.yaml:10:11: error: "pth" is not one of auto, path, contact (did you mean "path"?)`,
 		`"20GB" is no size`,
-		`ringfence.yaml:10:16: error: algorithm "MD6" is not known`,
-		`ringfence.yaml:10:45: error: depth is -2`,
-		`ringfence.yaml:9:12: error: no next hop is in a pool called "nobody"`,
+		`ringfence.yaml:13:16: error: algorithm "MD6" is not known`,
+		`ringfence.yaml:13:45: error: depth is -2`,
+		`ringfence.yaml:12:12: error: no next hop is in a pool called "nobody"`,
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("want %q in\n%s", want, got)

@@ -164,6 +164,7 @@ func (c *config) fill(state string) {
 	}
 	for i := range c.Listen {
 		set(&c.Listen[i].Name, c.Listen[i].Transport+":"+c.Listen[i].Address.String())
+		set(&c.Listen[i].Mode, "stateful")
 	}
 	for i := range c.NextHops {
 		h := &c.NextHops[i]

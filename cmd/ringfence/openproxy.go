@@ -83,7 +83,7 @@ func (g *guardian) realmOf(string) (string, bool) { return g.cfg.Guards.Auth.Rea
 func (g *guardian) listeners() ([]proxy.Listener, error) {
 	var out []proxy.Listener
 	for _, l := range g.cfg.Listen {
-		p := proxy.Listener{Advertise: l.Advertise, Challenge: challenges[g.cfg.Challenge]}
+		p := proxy.Listener{Advertise: l.Advertise, Challenge: challenges[g.cfg.Challenge], Stateless: l.Mode == "stateless"}
 		p.Name, p.Transport, p.Address, p.Sockets = l.Name, transports[l.Transport], l.Address, g.cfg.Limits.Workers
 		if l.Transport == "tls" {
 			hosts := append([]string{l.Address.Addr().String(), "localhost"}, g.cfg.Domains...)
