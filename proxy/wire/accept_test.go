@@ -59,7 +59,7 @@ func secured(t testing.TB, l Listener) (Listener, func(testing.TB, netip.AddrPor
 	}
 }
 
-func TestConnectionsAreCapped(t *testing.T) {
+func TestA69ConnectionsAreCapped(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		limits Limits
@@ -113,7 +113,7 @@ func TestSourcesOfOneIPv6NetworkCountTogether(t *testing.T) {
 	}
 }
 
-func TestHandshakeThatIsNeverFinished(t *testing.T) {
+func TestA69HandshakeThatIsNeverFinished(t *testing.T) {
 	l, _ := secured(t, listen(guard.TLS))
 	h := newTap()
 	w, _ := run(t, Options{Listeners: []Listener{l}, Limits: Limits{Handshake: 20 * time.Millisecond}}, h)
