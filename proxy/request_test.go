@@ -172,6 +172,35 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// Nobody can answer the challenge of an ACK (RFC 3261 section 22.1): one that a
+// rule would challenge goes where its dialog says, or nowhere, and a CANCEL is
+// not even judged.
+func TestAckAndCancelAreNeverChallenged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, onePBX, func(_ *Config, o *Options) { o.Challenger = fakeChallenger{} })
+		l.invite("alice", "100@example.com", "")
+		l.got()
+		l.answer("pbx", 200, "")
+		l.got()
+		l.keep("alice")
+		l.engine.verdict = func(*guard.Message) guard.Verdict { return guard.Verdict{Action: guard.Challenge} }
+		l.within("alice", "ACK", 1, "")
+		l.starts("pbx: ACK")
+		l.send("alice", strings.ReplaceAll(l.request("alice", "ACK", "200@example.com", ""), "call-alice", "call-of-nobody"))
+		l.starts()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, onePBX, func(_ *Config, o *Options) { o.Challenger = fakeChallenger{} })
+		l.invite("alice", "100@example.com", "")
+		l.got()
+		l.answer("pbx", 180, "")
+		l.got()
+		l.engine.verdict = func(*guard.Message) guard.Verdict { return guard.Verdict{Action: guard.Challenge} }
+		l.hop("alice", "CANCEL")
+		l.starts("alice: SIP/2.0 200", "pbx: CANCEL")
+	})
+}
+
 func TestStatelessReplyIsTheSameAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, onePBX, nil)
