@@ -1,10 +1,12 @@
 package tests
 
 import (
+	"errors"
 	"net"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -69,7 +71,7 @@ func (w *weather) back(way net.Conn, to net.Addr) {
 	buf := make([]byte, 65536)
 	for {
 		n, err := way.Read(buf)
-		if opErr, ok := err.(*net.OpError); ok && strings.Contains(opErr.Error(), "refused") {
+		if errors.Is(err, syscall.ECONNREFUSED) {
 			continue // nobody listens yet
 		}
 		if err != nil {

@@ -82,6 +82,7 @@ func TestA69ConnectionsAreCapped(t *testing.T) {
 				dial(t, "tcp", w.Addresses()[0])
 			}
 			if third, err := net.Dial("tcp", w.Addresses()[0].String()); err == nil { // the reset may be faster
+				_ = third.SetDeadline(time.Now().Add(patient))
 				ended(t, third)
 				_ = third.Close()
 			}
