@@ -42,6 +42,20 @@ func TestCancelWaitsForAProvisional(t *testing.T) {
 	})
 }
 
+// A branch that has not been heard of when another answers is canceled with its
+// first response, too.
+func TestALateBranchIsCanceledWhenItIsHeardOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newOffice(t)
+		l.invite("alice", "bob@example.com", "")
+		l.starts("soft: INVITE", "desk: INVITE")
+		l.answer("soft", 200, "")
+		l.starts("alice: SIP/2.0 200")
+		l.answer("desk", 100, "")
+		l.starts("desk: CANCEL")
+	})
+}
+
 func TestCancelIsSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, onePBX, nil)

@@ -172,6 +172,93 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// The ACK to a 2xx is sent again with each 2xx that comes again, and is the same
+// message to whoever gets it, branch and all (section 16.6 step 8 with 16.11).
+// Another ACK has another branch.
+func TestAckSentAgainKeepsItsBranch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, onePBX, nil)
+		l.invite("alice", "100@example.com", "")
+		l.got()
+		l.answer("pbx", 200, "")
+		l.got()
+		l.keep("alice")
+		l.within("alice", "ACK", 1, "")
+		_, first := l.only()
+		time.Sleep(time.Second)
+		l.within("alice", "ACK", 1, "")
+		if _, again := l.only(); again != first {
+			t.Errorf("first\n%s\nthen\n%s", first, again)
+		}
+		l.within("alice", "ACK", 2, "")
+		if _, other := l.only(); header(other, "Via") == header(first, "Via") {
+			t.Error("another ACK has the same branch")
+		}
+	})
+}
+
+// What comes without Content-Length as a datagram leaves with one on a stream
+// (section 18.3), and only there.
+func TestContentLengthForStreams(t *testing.T) {
+	for transport, want := range map[string]string{"": "", "/tcp": "5"} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLab(t, map[string]string{"alice": "192.0.2.10:5060", "pbx": "203.0.113.5:5060" + transport}, nil)
+			msg := strings.Replace(l.request("alice", "MESSAGE", "100@example.com", ""), "Content-Length: 0\n", "Content-Type: text/plain\n\nabc", 1)
+			l.send("alice", msg)
+			l.starts("pbx: MESSAGE")
+			if got := header(l.last["pbx"], "Content-Length"); got != want || !strings.HasSuffix(l.last["pbx"], "\r\n\r\nabc\r\n") {
+				t.Errorf("over%s it leaves as\n%s", transport, l.last["pbx"])
+			}
+		})
+	}
+}
+
+// A response that has no Via but ours would go to nobody (section 16.7 step 3).
+func TestResponsesThatLostTheirWayBack(t *testing.T) {
+	for status, want := range map[int][]string{180: nil, 200: nil, 404: {"pbx: ACK", "alice: SIP/2.0 404"}} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLab(t, onePBX, nil)
+			l.invite("alice", "100@example.com", "")
+			l.starts("pbx: INVITE")
+			hers := headers(l.last["pbx"], "Via")[1]
+			l.answerTo("pbx", strings.Replace(l.last["pbx"], "Via: "+hers+"\r\n", "", 1), status, "")
+			l.starts(want...)
+			if len(want) > 0 && !strings.Contains(l.last["alice"], "z9hG4bK-alice-INVITE") {
+				t.Errorf("our own answer has lost its way as well:\n%s", l.last["alice"])
+			}
+		})
+	}
+}
+
+// Nobody can answer the challenge of an ACK (RFC 3261 section 22.1): one that a
+// rule would challenge goes where its dialog says, or nowhere, and a CANCEL is
+// not even judged.
+func TestAckAndCancelAreNeverChallenged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, onePBX, func(_ *Config, o *Options) { o.Challenger = fakeChallenger{} })
+		l.invite("alice", "100@example.com", "")
+		l.got()
+		l.answer("pbx", 200, "")
+		l.got()
+		l.keep("alice")
+		l.engine.verdict = func(*guard.Message) guard.Verdict { return guard.Verdict{Action: guard.Challenge} }
+		l.within("alice", "ACK", 1, "")
+		l.starts("pbx: ACK")
+		l.send("alice", strings.ReplaceAll(l.request("alice", "ACK", "200@example.com", ""), "call-alice", "call-of-nobody"))
+		l.starts()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, onePBX, func(_ *Config, o *Options) { o.Challenger = fakeChallenger{} })
+		l.invite("alice", "100@example.com", "")
+		l.got()
+		l.answer("pbx", 180, "")
+		l.got()
+		l.engine.verdict = func(*guard.Message) guard.Verdict { return guard.Verdict{Action: guard.Challenge} }
+		l.hop("alice", "CANCEL")
+		l.starts("alice: SIP/2.0 200", "pbx: CANCEL")
+	})
+}
+
 func TestStatelessReplyIsTheSameAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, onePBX, nil)

@@ -236,11 +236,12 @@ func (p *Proxy) relay(w *worker, c *reqContext, m *index.Message) {
 	}
 	w.writeLength(m, c.Server.Flow.Transport)
 	w.out = w.splice.AppendTo(w.out[:0], m.Raw())
-	if !x.proven && m.Status >= 200 && x.request != nil && !p.modest(len(w.out), len(x.request)) {
+	if !x.proven && x.request != nil && !p.modest(len(w.out), len(x.request)) {
 		p.metrics.drop(amplification)
-		if m.Status >= 300 {
+		switch {
+		case m.Status >= 300:
 			p.finish(w, c, m.Status)
-		} else {
+		case m.Status >= 200:
 			c.Abandon()
 		}
 		return

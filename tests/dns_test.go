@@ -144,6 +144,7 @@ func (s *server) start() {
 	if s.conn, err = net.ListenPacket("udp", s.at); err != nil {
 		s.t.Fatal(err)
 	}
+	s.at = s.conn.LocalAddr().String()
 	s.done = make(chan struct{})
 	go s.serve()
 }
@@ -355,7 +356,6 @@ func TestA74NamesFromOutside(t *testing.T) {
 		return asked
 	}
 	pbx := startServer(t, "127.0.0.1:0")
-	pbx.at = pbx.conn.LocalAddr().String()
 	guard := addr("127.0.0.1", freePort(t))
 	start(t, "", t.TempDir(), "--config", writeConfig(t, "version: 1\n"+
 		"listen: [{transport: udp, address: \""+guard+"\"}]\n"+

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"cmp"
 	"net"
 	"os"
 	"os/exec"
@@ -83,6 +84,7 @@ func (p *pbx) stop() {
 type sipp struct {
 	host     string // of the lab, "" for ours
 	scenario string
+	file     string // instead of scenario, one from elsewhere
 	local    string // address:port
 	remote   string // "" for a server scenario
 	user     string
@@ -104,7 +106,7 @@ type result struct {
 func (s sipp) command(t *testing.T, l *lab) *exec.Cmd {
 	t.Helper()
 	needs(t, "sipp")
-	scenario, err := filepath.Abs("peers/" + s.scenario + ".xml")
+	scenario, err := filepath.Abs(cmp.Or(s.file, "peers/"+s.scenario+".xml"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ const (
 	BadURI        Problem = "bad-uri"
 	BadEscape     Problem = "bad-escape"
 	EscapedByte   Problem = "escaped-control-byte"
+	LongEscape    Problem = "overlong-escape"
 	BadUserinfo   Problem = "bad-uri-user"
 	ManyAts       Problem = "two-ats-in-uri"
 	BadHost       Problem = "bad-host"
@@ -89,6 +90,7 @@ func Problems() []Meaning {
 		{BadURI, "a byte in a URI that RFC 3261 section 25.1 does not allow there, or an empty URI"},
 		{BadEscape, "a percent sign in a URI that two hexadecimal digits do not follow"},
 		{EscapedByte, "%00, %0a or %0d in a URI: it ends a string or a line in whoever undoes the escape"},
+		{LongEscape, "an escaped character in more octets than UTF-8 needs (RFC 3629 section 3): some readers see another character in it"},
 		{BadUserinfo, "the user part is empty or has two colons"},
 		{ManyAts, "a URI with more than one @"},
 		{BadHost, "an empty host, one with a byte that no host name has, or an IPv6 address that is none (RFC 5954)"},

@@ -115,6 +115,9 @@ func TestSmuggling(t *testing.T) {
 		{"%0D%0A in a user", with("To: <sip:bob%0D%0aX:1@example.com>"), EscapedByte},
 		{"%0a in a Contact", plus("Contact: <sip:bob@h;x=%0a>"), EscapedByte},
 		{"%0a in a tel URI", with("To: <tel:+1%0a2>"), EscapedByte},
+		{"an overlong NUL", with("INVITE sip:bob%C0%80@example.com SIP/2.0"), LongEscape},
+		{"an overlong slash", with("To: <sip:bob%e0%80%af@h>"), LongEscape},
+		{"an overlong dot in four octets", with("To: <sip:bob%f0%80%80%ae@h>"), LongEscape},
 		{"half an escape", with("To: <sip:bob%4@h>"), BadEscape},
 		{"two @", with("To: <sip:a@b@h>"), ManyAts},
 		{"empty user", with("To: <sip:@h>"), BadUserinfo},
@@ -161,6 +164,7 @@ func TestSmuggling(t *testing.T) {
 		{"line ends in front", "\r\n\r\n" + base, ""},
 		{"two messages in one datagram", base + base, ""},
 		{"quotes in a Via", with("Via: SIP/2.0/UDP h;x=\"a;branch=no\";branch=z9hG4bK2"), ""},
+		{"letters of UTF-8 and Latin-1 in a user", with("To: <sip:%C3%B6%E0%A4%85%F0%9F%98%80%C0a@h>"), ""},
 		{"an apostrophe in a name", with("From: O'Brien <sip:a@h>;tag=1"), ""},
 		{"a method in small letters", strings.ReplaceAll(base, "INVITE", "invite"), ""},
 	}

@@ -139,6 +139,27 @@ func escape(b []byte) Problem {
 	switch hi<<4 | lo {
 	case 0, '\n', '\r':
 		return EscapedByte
+	case 0xc0, 0xc1:
+		return overlong(b[2:], 0xbf)
+	case 0xe0:
+		return overlong(b[2:], 0x9f)
+	case 0xf0:
+		return overlong(b[2:], 0x8f)
+	}
+	return ""
+}
+
+// overlong refuses an escape that goes on as a character in more octets than it
+// needs: %c0%80 is NUL and %c0%ae a dot to a careless reader (RFC 3629 section
+// 3). A lone %c0 is a letter of Latin-1 and may stay.
+func overlong(b []byte, last byte) Problem {
+	if len(b) < 3 || b[0] != '%' {
+		return ""
+	}
+	hi, ok := unhex(b[1])
+	lo, ok2 := unhex(b[2])
+	if c := hi<<4 | lo; ok && ok2 && 0x80 <= c && c <= last {
+		return LongEscape
 	}
 	return ""
 }

@@ -347,6 +347,11 @@ func TestBranch(t *testing.T) {
 			t.Fatal("a branch of another key leads to the same place")
 		}
 	})
+	for n := range 4096 { // of 2^24 guesses one opens
+		if _, _, ok := b.Open(fmt.Appendf(nil, "z9hG4bKrf%032x", n)); ok {
+			t.Fatalf("the guess %d is ours", n)
+		}
+	}
 	for _, bad := range []string{"", "z9hG4bKrf", "z9hG4bKrf" + strings.Repeat("g", 32), "z9hG4bKxx" + strings.Repeat("0", 32)} {
 		if _, _, ok := b.Open([]byte(bad)); ok {
 			t.Errorf("%q is ours", bad)

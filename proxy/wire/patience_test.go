@@ -69,7 +69,7 @@ func drip(c net.Conn, text string, size int, every time.Duration) {
 	}
 }
 
-func TestSlowFarEndsAreClosed(t *testing.T) {
+func TestA69SlowFarEndsAreClosed(t *testing.T) {
 	msg := message("OPTIONS", "")
 	for _, c := range []struct {
 		name   string
