@@ -37,6 +37,10 @@ func (t Transport) String() string { return transportTexts[t] }
 // Stream tells whether the transport keeps connections.
 func (t Transport) Stream() bool { return t != UDP }
 
+// ByLength tells whether messages end where their Content-Length says (RFC 3261
+// section 18.3); else they end with the datagram or the WebSocket message.
+func (t Transport) ByLength() bool { return t == TCP || t == TLS }
+
 // Secure tells whether the transport is encrypted.
 func (t Transport) Secure() bool { return t == TLS || t == WSS }
 

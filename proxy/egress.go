@@ -221,9 +221,9 @@ func (p *Proxy) outside(s resolve.Server) bool {
 }
 
 // usable tells whether a listener speaks a transport to an address, or at all
-// when there is no address.
+// when there is no address. Nobody is reached over WebSocket but who has come.
 func (p *Proxy) usable(t guard.Transport, to netip.Addr) bool {
-	return slices.ContainsFunc(p.listeners, func(l *listener) bool {
+	return t != guard.WS && t != guard.WSS && slices.ContainsFunc(p.listeners, func(l *listener) bool {
 		return l.Transport == t && (!to.IsValid() || l.fits(t, to))
 	})
 }

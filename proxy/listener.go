@@ -77,7 +77,11 @@ func (l *listener) name(bound netip.AddrPort) error {
 	at := net.JoinHostPort(l.host, strconv.Itoa(int(l.port)))
 	l.via = fmt.Appendf(nil, "Via: SIP/2.0/%s %s;branch=", transportTexts[l.Transport], at)
 	l.uri = []byte(at)
-	if l.Transport != guard.UDP {
+	switch l.Transport {
+	case guard.UDP:
+	case guard.WSS: // RFC 7118 section 5.2 knows one transport for URIs
+		l.uri = append(l.uri, ";transport=ws"...)
+	default:
 		l.uri = fmt.Appendf(l.uri, ";transport=%s", l.Transport)
 	}
 	return nil

@@ -75,8 +75,8 @@ type Config struct {
 	// 380 (Alternative Service, RFC 3261 section 21.3.6) and an alert in the log.
 	EmergencyPool string
 
-	SourceHeader string // tells the PBX the real source; default X-Ringfence-Source, "-" for none
-	Limits       index.Limits
+	SourceHeader string       // tells the PBX the real source; default X-Ringfence-Source, "-" for none
+	Limits       index.Limits // Size is that of a datagram; Options.Limits.Message is that of streams
 }
 
 // An Engine judges; *guard.Engine is one.

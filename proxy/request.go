@@ -17,7 +17,11 @@ import (
 func (p *Proxy) Receive(number int, f wire.Flow, raw []byte, at time.Time) {
 	w := p.workers[number]
 	w.begin()
-	if problem := w.in.Parse(raw, f.Transport.Stream(), p.c.Limits); problem != "" {
+	limits := p.c.Limits
+	if f.Transport.Stream() {
+		limits.Size = p.o.Limits.Message
+	}
+	if problem := w.in.Parse(raw, f.Transport.ByLength(), limits); problem != "" {
 		p.malformed(w, f, problem, at)
 		return
 	}

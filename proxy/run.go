@@ -19,6 +19,7 @@ import (
 
 	"ringfence/guard"
 	"ringfence/proxy/dialog"
+	"ringfence/proxy/index"
 	"ringfence/proxy/location"
 	"ringfence/proxy/resolve"
 	"ringfence/proxy/route"
@@ -73,6 +74,7 @@ func New(c Config, o Options) (*Proxy, error) {
 	if slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.Stateless }) && (c.Location || c.Egress) {
 		return nil, errors.New("a stateless listener can neither fork to the phones of a location service nor wait for DNS: it needs next hops")
 	}
+	o.Limits.Message = cmp.Or(o.Limits.Message, index.DefaultStream)
 	o.Transactions = cmp.Or(o.Transactions, 524288)
 	o.PerSource = cmp.Or(o.PerSource, 256)
 	o.Forks = min(cmp.Or(o.Forks, 8), transaction.MaxClients)

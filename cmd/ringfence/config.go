@@ -45,13 +45,15 @@ type config struct {
 
 type listenConfig struct {
 	Name        string         `yaml:"name"`
-	Transport   string         `yaml:"transport"` // udp, tcp, tls
+	Transport   string         `yaml:"transport"` // udp, tcp, tls, ws, wss
 	Address     netip.AddrPort `yaml:"address"`
 	Advertise   string         `yaml:"advertise"` // host or host:port that others see
 	Interface   string         `yaml:"interface"` // for the kernel filter
 	Mode        string         `yaml:"mode"`      // stateful, or stateless: it only filters, RFC 3261 section 16.11
 	Certificate string         `yaml:"certificate"`
 	Key         string         `yaml:"key"`
+	Origins     []string       `yaml:"origins"` // whose pages may open a WebSocket; none: pages of the same host
+	Path        string         `yaml:"path"`    // that a WebSocket is opened at; none: any
 }
 
 type hopConfig struct {
@@ -136,6 +138,7 @@ type limitsConfig struct {
 	Connections  int `yaml:"connections"`
 	PerAddress   int `yaml:"connections_per_source"`
 	Datagram     int `yaml:"datagram"`
+	Message      int `yaml:"message"`
 	Unknown      int `yaml:"unknown_per_second"`
 	Meters       int `yaml:"meter_keys"`
 	Workers      int `yaml:"sockets"`

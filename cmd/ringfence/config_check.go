@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -32,18 +33,31 @@ func (c *config) check() []fault {
 	names := map[string]int{}
 	for i, l := range c.Listen {
 		at := fmt.Sprintf("listen.%d", i)
-		choice(at+".transport", l.Transport, "udp", "tcp", "tls")
+		choice(at+".transport", l.Transport, listenTransports...)
 		if l.Transport == "" {
-			say(at, "a listener needs a transport: udp, tcp or tls")
+			say(at, "a listener needs a transport: %s", strings.Join(listenTransports, ", "))
 		}
 		if !l.Address.IsValid() {
 			say(at, "a listener needs an address such as 203.0.113.2:5060 or [::]:5060")
 		}
-		if l.Transport == "tls" && (l.Certificate == "") != (l.Key == "") {
+		secure := transports[l.Transport].Secure()
+		if secure && (l.Certificate == "") != (l.Key == "") {
 			say(at, "certificate and key go together")
 		}
-		if l.Transport != "tls" && l.Transport != "" && (l.Certificate != "" || l.Key != "") {
+		if !secure && l.Transport != "" && (l.Certificate != "" || l.Key != "") {
 			say(at, "a %s listener has no certificate", l.Transport)
+		}
+		web := l.Transport == "ws" || l.Transport == "wss"
+		if !web && (len(l.Origins) > 0 || l.Path != "") {
+			say(at, "only a ws or wss listener has origins and a path")
+		}
+		for n, o := range l.Origins {
+			if u, err := url.Parse(o); o != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Path != "") {
+				say(fmt.Sprintf("%s.origins.%d", at, n), "%q is no origin: write scheme and host as in https://phone.example, or *", o)
+			}
+		}
+		if l.Path != "" && !strings.HasPrefix(l.Path, "/") {
+			say(at+".path", "a path begins with /")
 		}
 		choice(at+".mode", l.Mode, "stateful", "stateless")
 		if l.Mode == "stateless" {
@@ -129,6 +143,7 @@ func (c *config) check() []fault {
 		{"limits.connections", c.Limits.Connections},
 		{"limits.connections_per_source", c.Limits.PerAddress},
 		{"limits.datagram", c.Limits.Datagram},
+		{"limits.message", c.Limits.Message},
 		{"limits.unknown_per_second", c.Limits.Unknown},
 		{"limits.meter_keys", c.Limits.Meters},
 		{"limits.sockets", c.Limits.Workers},

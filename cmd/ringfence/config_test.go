@@ -34,7 +34,7 @@ guards: {auth: {algorithms: [MD6]}, sanity: {depth: -2}}
 	got := bad.Error()
 	for _, want := range []string{
 		`ringfence.yaml:2:1: error: unknown field "lisen" (did you mean "listen"?)`,
-		`ringfence.yaml:4:17: error: "upd" is not one of udp, tcp, tls (did you mean "udp"?)`,
+		`ringfence.yaml:4:17: error: "upd" is not one of udp, tcp, tls, ws, wss (did you mean "udp"?)`,
 		`ringfence.yaml:5:53: error: "stateles" is not one of stateful, stateless (did you mean "stateless"?)`,
 		`ringfence.yaml:6:53: error: a stateless listener cannot wait for DNS`,
 		`ringfence.yaml:9:38: error: a weight cannot be negative`,

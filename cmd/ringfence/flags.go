@@ -130,13 +130,10 @@ func (f *runFlags) apply(c *config) ([]trial, error) {
 
 // splitTransport reads udp:203.0.113.2:5060; without a transport it is udp.
 func splitTransport(text string) (transport, address string, err error) {
-	for _, t := range []string{"udp", "tcp", "tls"} {
+	for _, t := range listenTransports {
 		if rest, ok := strings.CutPrefix(text, t+":"); ok {
 			return t, rest, nil
 		}
-	}
-	if strings.HasPrefix(text, "ws:") || strings.HasPrefix(text, "wss:") {
-		return "", "", errors.New("WebSocket listeners are not there yet; listen on udp, tcp or tls")
 	}
 	return "udp", text, nil
 }
@@ -227,6 +224,7 @@ func (c *config) fill(state string) {
 	number(&c.Limits.Connections, 20000)
 	number(&c.Limits.PerAddress, 256)
 	number(&c.Limits.Datagram, 8192)
+	number(&c.Limits.Message, 65535)
 	number(&c.Limits.Unknown, 20000)
 	number(&c.Limits.Meters, 65536)
 	number(&c.Limits.Workers, 1)

@@ -24,7 +24,10 @@ import (
 	"ringfence/proxy/wire"
 )
 
-var transports = map[string]guard.Transport{"udp": guard.UDP, "tcp": guard.TCP, "tls": guard.TLS}
+// listenTransports are those that a listener may have.
+var listenTransports = []string{"udp", "tcp", "tls", "ws", "wss"}
+
+var transports = map[string]guard.Transport{"udp": guard.UDP, "tcp": guard.TCP, "tls": guard.TLS, "ws": guard.WS, "wss": guard.WSS}
 
 var challenges = map[string]proxy.Challenge{"never": proxy.Never, "under-flood": proxy.UnderFlood, "always": proxy.Always}
 
@@ -59,7 +62,7 @@ func (g *guardian) openProxy(emergencies *numbers.Emergencies, sockets []*os.Fil
 		Keys:      proxy.Keys{Branch: branch.Current, PreviousBranch: branch.Previous, Token: token.Current, PreviousToken: token.Previous},
 		Malformed: g.malformed, Grace: g.screen.grace, Emergency: emergencies.Is,
 		Transactions: c.Limits.Transactions, PerSource: c.Limits.PerSource, Questions: c.Limits.Questions,
-		Limits: wire.Limits{Datagram: c.Limits.Datagram, Connections: c.Limits.Connections, PerSource: c.Limits.PerAddress},
+		Limits: wire.Limits{Datagram: c.Limits.Datagram, Message: c.Limits.Message, Connections: c.Limits.Connections, PerSource: c.Limits.PerAddress},
 		// How much one flow may send is for rules to say; here stand only the
 		// bounds that keep unproven sources out of everybody else's way.
 		Trust:  trust.Options{Pipe: everybody, UnknownRate: everybody, ChallengedRate: everybody, TrustedRate: everybody},
@@ -85,7 +88,8 @@ func (g *guardian) listeners() ([]proxy.Listener, error) {
 	for _, l := range g.cfg.Listen {
 		p := proxy.Listener{Advertise: l.Advertise, Challenge: challenges[g.cfg.Challenge], Stateless: l.Mode == "stateless"}
 		p.Name, p.Transport, p.Address, p.Sockets = l.Name, transports[l.Transport], l.Address, g.cfg.Limits.Workers
-		if l.Transport == "tls" {
+		p.Origins, p.WebPath = l.Origins, l.Path
+		if p.Transport.Secure() {
 			hosts := append([]string{l.Address.Addr().String(), "localhost"}, g.cfg.Domains...)
 			if l.Advertise != "" {
 				host, _, err := net.SplitHostPort(l.Advertise)

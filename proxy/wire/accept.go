@@ -44,9 +44,17 @@ func (w *Wire) accept(l *listener, n net.Conn) {
 	go func() {
 		defer w.tasks.Done()
 		defer w.gone(c)
-		if l.server == nil || c.agree(tls.Server(n, l.server)) {
-			c.serve()
+		if l.server != nil && !c.agree(tls.Server(n, l.server)) {
+			return
 		}
+		var early []byte
+		if c.web() {
+			var ok bool
+			if early, ok = c.upgrade(l); !ok {
+				return
+			}
+		}
+		c.serve(early)
 	}()
 }
 

@@ -43,7 +43,7 @@ func certificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 // of clients, with TLS if the listener has it.
 func secured(t testing.TB, l Listener) (Listener, func(testing.TB, netip.AddrPort) net.Conn) {
 	t.Helper()
-	if l.Transport != guard.TLS {
+	if !l.Transport.Secure() {
 		return l, func(t testing.TB, to netip.AddrPort) net.Conn { return dial(t, "tcp", to) }
 	}
 	cert, pool := certificate(t)

@@ -52,7 +52,8 @@ func TestOptionsAreChecked(t *testing.T) {
 	}{
 		{Options{}, "no listener"},
 		{Options{Listeners: []Listener{{Name: "a"}}}, "no address"},
-		{Options{Listeners: []Listener{listen(guard.WS)}}, "not served"},
+		{Options{Listeners: []Listener{{Transport: guard.WSS + 1, Address: listen(guard.WS).Address}}}, "not served"},
+		{Options{Listeners: []Listener{listen(guard.WSS)}}, "wss needs a certificate"},
 		{Options{Listeners: []Listener{listen(guard.TLS)}}, "needs a certificate"},
 		{Options{Listeners: []Listener{{Address: one[0].Address, Sockets: 65}}}, "1 to 64"},
 		{Options{Listeners: one, StreamWorkers: -1}, "stream workers"},

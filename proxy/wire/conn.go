@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"ringfence/guard"
 )
 
 // A conn is one connection, accepted or ours. The goroutine that serves it makes
@@ -30,7 +32,11 @@ type conn struct {
 	out     []byte     // waits to be written
 	spare   []byte     // the buffer of the write before, for the next one
 	writing int        // octets of the write under way
+	leaving error      // why the connection closes once nothing waits; nil: it stays
 }
+
+// web tells whether it is a WebSocket.
+func (c *conn) web() bool { return c.flow.Transport == guard.WS || c.flow.Transport == guard.WSS }
 
 func (w *Wire) newConn(f Flow) *conn {
 	f.Conn = w.lastConn.Add(1)
@@ -41,21 +47,49 @@ func (w *Wire) newConn(f Flow) *conn {
 
 // queue copies a message to what waits to be written.
 func (c *conn) queue(msg []byte) error {
+	if c.web() {
+		return c.queueFrame(opcodeOf(msg), msg)
+	}
+	return c.add(msg, func(dst []byte) []byte { return append(dst, msg...) })
+}
+
+// queueFrame queues a frame of a WebSocket.
+func (c *conn) queueFrame(opcode byte, payload []byte) error {
+	return c.add(payload, func(dst []byte) []byte { return appendWebFrame(dst, opcode, payload) })
+}
+
+// leave makes the connection close when what waits has been written, and last
+// behind it.
+func (c *conn) leave(last []byte, why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ctx.Err() != nil {
+	if c.leaving == nil {
+		c.leaving, c.out = why, append(c.out, last...)
+	}
+	c.look()
+}
+
+func (c *conn) add(msg []byte, write func(dst []byte) []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil || c.leaving != nil {
 		return ErrClosed
 	}
 	if len(c.out)+c.writing+len(msg) > c.wire.limits.WriteQueue {
 		c.wire.count.drop(WriteFull)
 		return ErrFull
 	}
-	c.out = append(c.out, msg...)
+	c.out = write(c.out)
+	c.look()
+	return nil
+}
+
+// look tells the writer to.
+func (c *conn) look() {
 	select {
 	case c.wake <- struct{}{}:
-	default: // the writer is to look anyway
+	default: // it is to look anyway
 	}
-	return nil
 }
 
 // close makes the connection close and tells whether it was this call that did.
@@ -99,11 +133,19 @@ func (c *conn) readBy(t time.Time) bool {
 	return c.ctx.Err() == nil && c.net.SetReadDeadline(t) == nil
 }
 
-// serve reads and writes until the connection closes.
-func (c *conn) serve() {
+// writeBy is readBy of writing.
+func (c *conn) writeBy(t time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ctx.Err() == nil && c.net.SetWriteDeadline(t) == nil
+}
+
+// serve reads and writes until the connection closes. early is what it has sent
+// already.
+func (c *conn) serve(early []byte) {
 	var writer sync.WaitGroup
 	writer.Go(c.write)
-	c.read()
+	c.read(early)
 	writer.Wait()
 }
 
@@ -125,7 +167,9 @@ func (c *conn) write() {
 			}
 			return
 		}
-		c.written(out)
+		if !c.written(out) {
+			return
+		}
 	}
 }
 
@@ -141,14 +185,21 @@ func (c *conn) waiting() ([]byte, bool) {
 	return out, true
 }
 
-// written gives back the buffer of a write, unless a burst made it large.
-func (c *conn) written(out []byte) {
+// written gives back the buffer of a write, unless a burst made it large. It is
+// not true when that was the last.
+func (c *conn) written(out []byte) bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.writing = 0
 	if cap(out) <= 4*usualRead {
 		c.spare = out
 	}
+	why, last := c.leaving, len(c.out) == 0
+	c.mu.Unlock()
+	if why != nil && last {
+		c.close(why)
+		return false
+	}
+	return true
 }
 
 // farewell is how long a TLS session has to say that it ends.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 
@@ -30,8 +31,12 @@ func (w *Wire) Connect(number uint16, remote netip.AddrPort, serverName string) 
 	l := w.listeners[number]
 	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
 	f := Flow{Listener: number, Transport: l.Transport, Remote: remote, Local: l.local}
-	if l.Transport == guard.UDP {
+	switch l.Transport {
+	case guard.UDP:
 		return f, nil
+	case guard.WS, guard.WSS:
+		return f, fmt.Errorf("connect to %s: nobody is reached over WebSocket but who has come", remote)
+	case guard.TCP, guard.TLS:
 	}
 	far := farEnd{number, remote, serverName}
 	if c := w.connected(far); c != nil {
@@ -56,7 +61,7 @@ func (w *Wire) Connect(number uint16, remote netip.AddrPort, serverName string) 
 		defer w.gone(c)
 		if c.dial(l, serverName) {
 			w.count.opened.Add(1)
-			c.serve()
+			c.serve(nil)
 		}
 	})
 	return c.flow, nil

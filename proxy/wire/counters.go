@@ -1,6 +1,10 @@
 package wire
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"ringfence/guard"
+)
 
 // A Reason is why something was dropped or a connection closed.
 type Reason uint8
@@ -19,32 +23,37 @@ const (
 	SendTooLong                 // the path or the socket takes no datagram of that length
 	SendFull                    // the kernel's buffers stayed full
 	ConnectFailed               // a connection of ours could not be made
+	BadUpgrade                  // no opening handshake of a WebSocket for SIP, or not in time
+	ForeignOrigin               // a page of elsewhere asked for a WebSocket
 	ReceiveFailed               // the kernel could not give us a datagram or connection
 	Reasons                     // how many
 )
 
 var reasonTexts = [...]string{
 	"screened", "too_long", "too_many", "bad_framing", "too_slow", "bad_handshake", "write_full",
-	"write_timeout", "send_failed", "send_too_long", "send_full", "connect_failed", "receive_failed",
+	"write_timeout", "send_failed", "send_too_long", "send_full", "connect_failed", "bad_upgrade", "foreign_origin", "receive_failed",
 }
 
 // String is the reason as the label of a metric.
 func (r Reason) String() string { return reasonTexts[r] }
 
+// transports is how many guard.Transports there are.
+const transports = int(guard.WSS) + 1
+
 // Counters is what happened since New. All of them only grow, except Open.
 type Counters struct {
-	Received   [3]uint64 // messages given to the handler, by guard.Transport
-	Sent       [3]uint64 // messages handed to the kernel or to a connection's queue
-	KeepAlives uint64    // RFC 5626 section 4.4.1, and empty datagrams
-	Accepted   uint64    // connections
-	Opened     uint64    // connections of ours
-	Open       int       // connections that are up now or being made
+	Received   [transports]uint64 // messages given to the handler, by guard.Transport
+	Sent       [transports]uint64 // messages handed to the kernel or to a connection's queue
+	KeepAlives uint64             // RFC 5626 section 4.4.1, and empty datagrams
+	Accepted   uint64             // connections
+	Opened     uint64             // connections of ours
+	Open       int                // connections that are up now or being made
 	Dropped    [Reasons]uint64
 }
 
 // counters is Counters while it is counted.
 type counters struct {
-	received, sent               [3]atomic.Uint64
+	received, sent               [transports]atomic.Uint64
 	keepAlives, accepted, opened atomic.Uint64
 	dropped                      [Reasons]atomic.Uint64
 }

@@ -21,14 +21,18 @@ type Listener struct {
 	// Address may be a wildcard and its port may be 0. [::] takes IPv4 too, unless
 	// another listener has that port on an IPv4 address.
 	Address netip.AddrPort
-	// TLS is for accepted connections, and needed when Transport is guard.TLS. A
+	// TLS is for accepted connections, and needed for guard.TLS and guard.WSS. A
 	// lower MinVersion than TLS 1.2 is raised. GetCertificate is asked anew for
 	// every connection, so certificates can change while it runs.
 	TLS *tls.Config
 	// DialTLS is for connections that we open; nil means the system's roots and
 	// no certificate of ours. ServerName is set for each connection.
 	DialTLS *tls.Config
-	Sockets int // how many UDP sockets share the address (SO_REUSEPORT); 0: 1
+	// Origins are those whose pages may open a WebSocket, as in an Origin header,
+	// or "*"; none: pages of the host that was asked for.
+	Origins []string
+	WebPath string // that a WebSocket is opened at; "": any
+	Sockets int    // how many UDP sockets share the address (SO_REUSEPORT); 0: 1
 }
 
 // Limits bound what the network can make us hold. Zero fields take the default.
@@ -45,7 +49,7 @@ type Limits struct {
 	Lingering   int // accepted, whose far ends send no more; 1024
 	WriteQueue  int // waiting to be written to one connection, octets; 262144
 
-	Handshake    time.Duration // for TLS to be agreed; 5 s
+	Handshake    time.Duration // for TLS to be agreed, and again for a WebSocket; 5 s
 	FirstMessage time.Duration // for an accepted connection's first message to be whole; 10 s
 	Partial      time.Duration // for a message that began to be whole; 5 s
 	Linger       time.Duration // for answers, from the last message of a far end that then ends its side; 5 s
@@ -159,10 +163,10 @@ func (o Options) check() error {
 		switch {
 		case !l.Address.IsValid():
 			return fmt.Errorf("listener %q has no address", l.Name)
-		case l.Transport > guard.TLS:
-			return fmt.Errorf("listener %q: transport %s is not served", l.Name, l.Transport)
-		case l.Transport == guard.TLS && l.TLS == nil:
-			return fmt.Errorf("listener %q: tls needs a certificate", l.Name)
+		case l.Transport > guard.WSS:
+			return fmt.Errorf("listener %q: transport %d is not served", l.Name, l.Transport)
+		case l.Transport.Secure() && l.TLS == nil:
+			return fmt.Errorf("listener %q: %s needs a certificate", l.Name, l.Transport)
 		case l.Sockets < 0 || l.Sockets > 64:
 			return fmt.Errorf("listener %q: %d sockets, want 1 to 64", l.Name, l.Sockets)
 		}

@@ -7,19 +7,35 @@ import (
 	"time"
 )
 
-// read gives the connection's messages to the handler until it closes.
-func (c *conn) read() {
+// A cutter takes the whole frames that the octets of a connection begin with.
+type cutter interface {
+	// frames takes them and tells their length.
+	frames(c *conn, p *patience, b []byte) (used int, err error)
+	// need is how long the frame at hand is, 0 while that is not known.
+	need() int
+}
+
+// read gives the connection's messages to the handler until it closes. early is
+// what it has sent already.
+func (c *conn) read(early []byte) {
 	w := c.wire
-	f := framer{header: w.limits.Header, message: w.limits.Message}
+	var f cutter = &framer{header: w.limits.Header, message: w.limits.Message}
+	if c.web() {
+		f = &webFramer{message: w.limits.Message}
+	}
 	p := newPatience(&w.limits, c.ours, time.Now())
-	buf := make([]byte, 0, usualRead)
+	buf := append(make([]byte, 0, usualRead), early...)
 	for {
-		used, err := c.frames(&f, &p, buf)
-		if err != nil {
+		used, err := f.frames(c, &p, buf)
+		switch {
+		case err != nil && c.web():
+			c.part(err)
+			return
+		case err != nil:
 			c.refuse(BadFraming, err)
 			return
 		}
-		buf = keep(buf, used, f.length)
+		buf = keep(buf, used, f.need())
 		if !c.readBy(p.deadline(len(buf) > 0, time.Now())) {
 			return
 		}
@@ -32,8 +48,10 @@ func (c *conn) read() {
 	}
 }
 
+func (f *framer) need() int { return f.length }
+
 // frames takes the whole frames that b begins with and tells their length.
-func (c *conn) frames(f *framer, p *patience, b []byte) (int, error) {
+func (f *framer) frames(c *conn, p *patience, b []byte) (int, error) {
 	for used := 0; ; {
 		kind, n, err := f.next(b[used:])
 		switch {

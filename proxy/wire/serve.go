@@ -12,8 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"ringfence/guard"
 )
 
 // What Send, Connect and Dial may answer; compare with errors.Is.
@@ -117,7 +115,7 @@ func New(o Options) (*Wire, error) {
 
 func newListener(o Listener, number uint16) *listener {
 	l := &listener{Listener: o, number: number}
-	if o.Transport != guard.TLS {
+	if !o.Transport.Secure() {
 		return l
 	}
 	l.server, l.client = o.TLS.Clone(), &tls.Config{MinVersion: tls.VersionTLS12}
