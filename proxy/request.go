@@ -15,6 +15,7 @@ import (
 
 // Receive takes one message from the wire: the road of a message begins here.
 func (p *Proxy) Receive(number int, f wire.Flow, raw []byte, at time.Time) {
+	p.seen(f, raw, at)
 	w := p.workers[number]
 	w.begin()
 	if problem := w.in.Parse(raw, f.Transport.Stream(), p.c.Limits); problem != "" {
