@@ -22,8 +22,8 @@ import (
 type Filter struct {
 	From, To string // user, or user@host
 	Source   netip.Prefix
-	CallID   string
 	Rule     string // decided or matched
+	CallID   string
 }
 
 // Options says what is followed. Peer names the next hop at an address, "" if
