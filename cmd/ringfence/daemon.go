@@ -41,7 +41,27 @@ func (g *guardian) Status(context.Context) console.Status {
 	for range g.proxy.Calls() {
 		s.Calls++
 	}
+	s.Hops = g.hops()
 	return s
+}
+
+// hops are the next hops by name, with how fast they answer.
+func (g *guardian) hops() []console.Hop {
+	var out []console.Hop
+	for _, c := range g.cfg.NextHops {
+		l := g.proxy.Latency(c.Name)
+		h := console.Hop{Name: c.Name, Responses: l.Responses, Median: l.Median, P99: l.P99}
+		for _, s := range g.proxy.Hops() {
+			if s.Hop.Name != c.Name {
+				continue
+			}
+			if h.Servers++; s.Up {
+				h.Up++
+			}
+		}
+		out = append(out, h)
+	}
+	return out
 }
 
 func banOf(b bans.Ban) console.Ban {
