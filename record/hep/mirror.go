@@ -28,6 +28,7 @@ type Options struct {
 	Wait    time.Duration // before connecting again, doubled after each failure; default 500 ms
 	Longest time.Duration // longest such wait; default 30 s
 	Timeout time.Duration // for connecting and for a write; default 5 s
+	Last    time.Duration // for what is left at the end; default 1 s
 
 	Metrics prometheus.Registerer
 	Now     func() time.Time
@@ -77,6 +78,9 @@ func New(o Options) (*Mirror, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = 5 * time.Second
 	}
+	if o.Last <= 0 {
+		o.Last = time.Second
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -95,18 +99,24 @@ func (m *Mirror) Counts() Counts {
 }
 
 // Run sends until ctx ends. A server that cannot be reached is tried again,
-// later each time; meanwhile messages wait, as many as there is room for.
+// later each time; meanwhile messages wait, as many as there is room for. What
+// is left at the end has Last to go out.
 func (m *Mirror) Run(ctx context.Context) error {
-	defer m.sub.Close()
 	defer m.link.hangUp()
+	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(m.o.Last, cancel) })()
+	take := func(e *tap.Event) error { return m.take(last, e) }
 	for ctx.Err() == nil {
-		lost, err := m.sub.Next(ctx, func(e *tap.Event) error { return m.take(ctx, e) })
+		lost, _ := m.sub.Next(ctx, take) // an error is the end of ctx
 		m.counts.full.Add(lost)
-		if err == nil {
-			m.flush(ctx)
-		}
+		m.flush(last)
 	}
-	return nil
+	m.sub.Close()
+	lost, err := m.sub.Rest(take)
+	m.counts.full.Add(lost)
+	m.flush(last)
+	return err
 }
 
 // take makes a packet of an event.

@@ -2,6 +2,7 @@ package hep
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -30,7 +31,7 @@ const register = "REGISTER sip:b SIP/2.0\r\nCall-ID: one\r\nAuthorization: Diges
 func running(t *testing.T, o Options) (*tap.Tap, *Mirror, func()) {
 	t.Helper()
 	x := tap.New(tap.Options{})
-	o.Tap, o.Now, o.Wait, o.Agent = x, time.Now, time.Nanosecond, 5
+	o.Tap, o.Now, o.Wait, o.Last, o.Agent = x, time.Now, time.Nanosecond, cmp.Or(o.Last, time.Millisecond), 5
 	m, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -296,6 +297,21 @@ func TestCredentialsOnRequest(t *testing.T) {
 		t.Errorf("got %q", s.payload)
 	}
 	if c := m.Counts(); c.TooLong != 1 {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// TestWhatIsLeftGoesOut ends the mirror right after something has passed.
+func TestWhatIsLeftGoesOut(t *testing.T) {
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	x, m, stop := running(t, Options{Network: "udp", Address: server.LocalAddr().String(), Last: time.Minute})
+	pass(x)
+	stop()
+	if c := m.Counts(); c != (Counts{Messages: 2, Verdicts: 1}) {
 		t.Errorf("got %+v", c)
 	}
 }

@@ -174,6 +174,11 @@ func (s *Subscription) Next(ctx context.Context, f func(*Event) error) (lost uin
 		return 0, ctx.Err()
 	case <-s.wake:
 	}
+	return s.Rest(f)
+}
+
+// Rest is Next for what is there already.
+func (s *Subscription) Rest(f func(*Event) error) (lost uint64, err error) {
 	s.mu.Lock()
 	s.filling, s.reading = s.reading, s.filling
 	lost, s.lost = s.lost, 0
@@ -181,9 +186,6 @@ func (s *Subscription) Next(ctx context.Context, f func(*Event) error) (lost uin
 	b := s.reading
 	defer func() { b.held, b.matches, b.bytes = b.held[:0], b.matches[:0], b.bytes[:0] }()
 	for i := range b.held {
-		if err := ctx.Err(); err != nil {
-			return lost, err
-		}
 		if err := f(s.event(b, &b.held[i])); err != nil {
 			return lost, err
 		}
