@@ -3,6 +3,8 @@ package proxy
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -65,6 +67,24 @@ func TestTapSeesAllLegs(t *testing.T) {
 	}
 	if !slices.Equal(x.seen, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(x.seen, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestTransmitIsTheOneWayOut reads the code: whoever sends past transmit sends
+// unseen.
+func TestTransmitIsTheOneWayOut(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f != "tap.go" && !strings.HasSuffix(f, "_test.go") && strings.Contains(string(text), ".wire.Send") {
+			t.Errorf("%s sends past transmit", f)
+		}
 	}
 }
 
