@@ -26,45 +26,64 @@ func NewClient(socket string) *Client {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
 	}
-	return &Client{http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: time.Minute}}
+	return &Client{http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
 }
 
 // Do sends in (nil: nothing) and decodes the answer into out. A refusal comes
 // back as an error with the daemon's words.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
-	if in != nil {
-		text, err := json.Marshal(in)
-		if err != nil {
-			return fmt.Errorf("request: %w", err)
-		}
-		body = bytes.NewReader(text)
-	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://ringfence"+path, body)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	answer, err := c.ask(ctx, method, path, in)
 	if err != nil {
-		return fmt.Errorf("request: %w", err)
-	}
-	answer, err := c.http.Do(r)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-			return ErrNotRunning
-		}
-		return fmt.Errorf("control socket: %w", err)
+		return err
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, 256<<20))
+	text, err := io.ReadAll(io.LimitReader(answer.Body, largest))
 	if err != nil {
 		return fmt.Errorf("control socket: %w", err)
-	}
-	if answer.StatusCode != http.StatusOK {
-		var no refusal
-		if err := json.Unmarshal(text, &no); err != nil || no.Error == "" {
-			return fmt.Errorf("control socket: %s", answer.Status)
-		}
-		return errors.New(no.Error)
 	}
 	if err := json.Unmarshal(text, out); err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
 	return nil
+}
+
+// largest is how many bytes of an answer are read.
+const largest = 256 << 20
+
+// ask sends in and returns the answer if it is no refusal.
+func (c *Client) ask(ctx context.Context, method, path string, in any) (*http.Response, error) {
+	var body io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("request: %w", err)
+		}
+		body = bytes.NewReader(text)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://ringfence"+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("request: %w", err)
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, ErrNotRunning
+		}
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if answer.StatusCode == http.StatusOK {
+		return answer, nil
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, largest))
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	var no refusal
+	if err := json.Unmarshal(text, &no); err != nil || no.Error == "" {
+		return nil, fmt.Errorf("control socket: %s", answer.Status)
+	}
+	return nil, errors.New(no.Error)
 }

@@ -189,4 +189,15 @@ type Status struct {
 	Bans     int               `json:"bans"`
 	Limits   int               `json:"limits"`
 	Calls    int               `json:"calls"`
+	Hops     []Hop             `json:"hops,omitempty"`
+}
+
+// A Hop is one next hop of the configuration, with all the servers of its name.
+type Hop struct {
+	Name      string        `json:"name"`
+	Servers   int           `json:"servers"`
+	Up        int           `json:"up"`        // of them
+	Responses uint64        `json:"responses"` // to requests that were forwarded to it
+	Median    time.Duration `json:"median_ns"` // until the first response
+	P99       time.Duration `json:"p99_ns"`
 }

@@ -30,6 +30,9 @@ type Daemon interface {
 	RuleHits(context.Context) []RuleHits
 	Apply(context.Context, ApplyRequest) (Applied, error)
 	Doctor(context.Context) []Finding
+	// Watch gives what passes to show until ctx ends or show refuses. The zero
+	// Passed comes first and says that nothing is missed from then on.
+	Watch(ctx context.Context, q WatchQuery, show func(Passed) error) error
 }
 
 // Options says where the console listens.
@@ -112,6 +115,7 @@ func (c *Console) handler() http.Handler {
 	mux.HandleFunc("GET /v1/explain", get(func(r *http.Request) (any, error) { return d.Explain(r.Context(), r.FormValue("about")) }))
 	mux.HandleFunc("GET /v1/rules/hits", get(func(r *http.Request) (any, error) { return d.RuleHits(r.Context()), nil }))
 	mux.HandleFunc("POST /v1/rules/apply", post(c, func(r *http.Request, in ApplyRequest) (any, error) { return d.Apply(r.Context(), in) }))
+	mux.HandleFunc("POST /v1/watch", c.watch)
 	mux.HandleFunc("GET /v1/doctor", get(func(r *http.Request) (any, error) { return d.Doctor(r.Context()), nil }))
 	return mux
 }

@@ -38,7 +38,7 @@ func (p *Proxy) reply(w *worker, f wire.Flow, proven bool, status int, reason st
 		p.metrics.drop(amplification)
 		return false
 	}
-	if p.wire.Send(w.number, f, msg) == nil {
+	if p.transmit(w.number, f, msg) == nil {
 		p.metrics.response(status)
 	}
 	return true

@@ -51,7 +51,7 @@ func (p *Proxy) relayEarlier(w *worker, f wire.Flow, at time.Time) bool {
 	w.splice.Reset()
 	w.splice.Delete(part)
 	w.out = w.splice.AppendTo(w.out[:0], m.Raw())
-	if p.wire.Send(w.number, wire.Flow{Listener: l, Remote: to, Local: p.listeners[l].bound}, w.out) == nil {
+	if p.transmit(w.number, wire.Flow{Listener: l, Remote: to, Local: p.listeners[l].bound}, w.out) == nil {
 		p.metrics.response(m.Status)
 	}
 	return true

@@ -237,6 +237,14 @@ func (p *Proxy) hopAt(a netip.AddrPort) (*route.Hop, bool) {
 	return p.routes.Draining(a)
 }
 
+// PeerAt names the next hop at an address, "" if there is none.
+func (p *Proxy) PeerAt(a netip.AddrPort) string {
+	if hop, ok := p.hopAt(a); ok {
+		return hop.Name
+	}
+	return ""
+}
+
 // Names says how the names of next hops stand in DNS.
 func (p *Proxy) Names() []route.Name { return p.routes.Names() }
 

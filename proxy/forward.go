@@ -395,7 +395,7 @@ func (p *Proxy) passAck(w *worker, f wire.Flow, loop uint64) {
 	at := len(w.text)
 	w.text = w.branch.Append(w.text, transaction.ID{Slot: ^uint32(0), Generation: ^uint32(0)}, loop)
 	msg := p.rewrite(w, m, f, &t, &r, w.from(at), nil)
-	if p.wire.Send(w.number, t.flow, msg) == nil {
+	if p.transmit(w.number, t.flow, msg) == nil {
 		p.metrics.forwarded(t.flow.Transport)
 	}
 }

@@ -50,6 +50,7 @@ type metrics struct {
 	drops           [dropReasons]prometheus.Counter
 	retransmissions prometheus.Counter
 	judgement       prometheus.Histogram
+	hops            latencies
 }
 
 func newMetrics(p *Proxy, r prometheus.Registerer) *metrics {
@@ -90,6 +91,7 @@ func newMetrics(p *Proxy, r prometheus.Registerer) *metrics {
 		Name: "ringfence_judge_seconds", Help: "Time to judge one request.",
 		Buckets: []float64{1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1},
 	})
+	m.hops = newLatencies(p.c.Hops, r)
 	if r == nil {
 		return m
 	}

@@ -153,7 +153,7 @@ func (p *Proxy) orphan(w *worker, c *reqContext, i int) {
 	if err != nil {
 		return // a 2xx that cannot be acknowledged ends by itself
 	}
-	_ = p.wire.Send(w.number, f, msg) // the 2xx comes again
+	_ = p.transmit(w.number, f, msg) // the 2xx comes again
 	if x.orphaned {
 		return
 	}

@@ -146,6 +146,9 @@ type Options struct {
 	// open for sources that are over every budget. Nil: no lane.
 	Emergency func(*guard.Message) bool
 
+	// Tap is shown every message that passes. Nil: nobody looks.
+	Tap Tap
+
 	// Source is the address that the system sends from towards another, for a
 	// guard with several network cards. Nil: the kernel is asked.
 	Source func(to netip.Addr) netip.Addr

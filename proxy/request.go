@@ -15,6 +15,7 @@ import (
 
 // Receive takes one message from the wire: the road of a message begins here.
 func (p *Proxy) Receive(number int, f wire.Flow, raw []byte, at time.Time) {
+	p.seen(f, raw, at)
 	w := p.workers[number]
 	w.begin()
 	limits := p.c.Limits

@@ -47,8 +47,9 @@ func (p *Proxy) response(w *worker, f wire.Flow, at time.Time) {
 		return
 	}
 	p.metrics.response(m.Status)
-	first := c.Clients[i].Status == 0
-	p.reported(c, i, m.Status, first, at)
+	before := c.Clients[i].Status
+	p.reported(c, i, m.Status, before == 0, at)
+	p.answered(c, i, m.Status, before, at)
 	switch c.Take(w.number, i, m.Status) {
 	case transaction.Provisional:
 		p.provisional(w, c, i, f, at)

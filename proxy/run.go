@@ -131,7 +131,7 @@ func (p *Proxy) keys() {
 func (p *Proxy) rooms(ctx context.Context) (err error) {
 	p.table, err = transaction.New(transaction.Options[wire.Flow, exchange]{
 		Max: p.o.Transactions, PerSource: p.o.PerSource, Now: p.now,
-		Send: p.wire.Send, Trying: p.trying, Failed: p.failed, Gone: p.streams.gone, Ended: p.ended,
+		Send: p.transmit, Trying: p.trying, Failed: p.failed, Gone: p.streams.gone, Ended: p.ended,
 	})
 	if err != nil {
 		return err

@@ -77,7 +77,7 @@ func (p *Proxy) sendStateless(w *worker, f wire.Flow, x *exchange, t *target, r 
 	w.text = append(w.text, ";"+memoParam+"="...)
 	w.text = p.appendMemo(w.text, &o)
 	msg := p.rewrite(w, m, f, t, r, w.from(at), x)
-	if p.wire.Send(w.number, t.flow, msg) != nil {
+	if p.transmit(w.number, t.flow, msg) != nil {
 		return false
 	}
 	p.metrics.forwarded(t.flow.Transport)
@@ -156,7 +156,7 @@ func (p *Proxy) sendBack(w *worker, o *memo, asks bool, at time.Time) (stale boo
 		p.metrics.drop(amplification)
 		return stale
 	}
-	if p.wire.Send(w.number, o.flow, w.out) != nil {
+	if p.transmit(w.number, o.flow, w.out) != nil {
 		p.metrics.drop(strayResponse)
 	}
 	return stale

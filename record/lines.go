@@ -25,15 +25,15 @@ func JSONLines(w io.Writer, version string) Line {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		_, err = w.Write(append(visible(text), '\n'))
+		_, err = w.Write(append(Visible(text), '\n'))
 		return err
 	}
 }
 
-// visible escapes what JSON lets through and a terminal acts on: DEL, the C1
+// Visible escapes what JSON lets through and a terminal acts on: DEL, the C1
 // controls (U+009B begins an ANSI sequence) and the marks that turn the
 // direction of writing.
-func visible(text []byte) []byte {
+func Visible(text []byte) []byte {
 	if !bytes.ContainsFunc(text, hidden) {
 		return text
 	}

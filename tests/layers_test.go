@@ -27,6 +27,9 @@ var layers = []struct {
 	{"rules", []string{"guard", "proxy/index"}},
 	{"intel/*", []string{"guard"}},
 	{"record", []string{"guard", "proxy/index"}},
+	{"record/tap", []string{"guard", "proxy/index"}},
+	{"record/hep", []string{"guard", "record/tap"}},
+	{"record/watch", []string{"guard", "proxy/index", "record/tap"}},
 	{"proxy", []string{"guard", "proxy/*"}},
 	{"proxy/route", []string{"guard", "proxy/index", "proxy/resolve"}},
 	{"proxy/*", []string{"guard", "proxy/index"}},
@@ -138,6 +141,7 @@ func TestLayersSeesViolations(t *testing.T) {
 		{"guard/auth", module + "/intel/store"},
 		{"intel/bans", module + "/intel/store"},
 		{"proxy/route", module + "/proxy/wire"},
+		{"record/tap", module + "/proxy"},
 		{"rules", "github.com/dgraph-io/badger/v4"},
 		{"somewhere", module + "/guard"},
 	} {

@@ -123,6 +123,7 @@ type recordConfig struct {
 	Passes   bool            `yaml:"passes"`
 	Mask     bool            `yaml:"mask_numbers"`
 	Webhooks []webhookConfig `yaml:"webhooks"`
+	HEP      hepConfig       `yaml:"hep"`
 }
 
 type webhookConfig struct {
@@ -131,17 +132,19 @@ type webhookConfig struct {
 }
 
 type limitsConfig struct {
-	Transactions int `yaml:"transactions"`
-	PerSource    int `yaml:"transactions_per_source"`
-	Calls        int `yaml:"calls"`
-	Questions    int `yaml:"call_questions_per_second"`
-	Connections  int `yaml:"connections"`
-	PerAddress   int `yaml:"connections_per_source"`
-	Datagram     int `yaml:"datagram"`
-	Message      int `yaml:"message"`
-	Unknown      int `yaml:"unknown_per_second"`
-	Meters       int `yaml:"meter_keys"`
-	Workers      int `yaml:"sockets"`
+	Transactions int  `yaml:"transactions"`
+	PerSource    int  `yaml:"transactions_per_source"`
+	Calls        int  `yaml:"calls"`
+	Questions    int  `yaml:"call_questions_per_second"`
+	Connections  int  `yaml:"connections"`
+	PerAddress   int  `yaml:"connections_per_source"`
+	Datagram     int  `yaml:"datagram"`
+	Message      int  `yaml:"message"`
+	Unknown      int  `yaml:"unknown_per_second"`
+	Meters       int  `yaml:"meter_keys"`
+	Workers      int  `yaml:"sockets"`
+	Watchers     int  `yaml:"watchers"`     // who may watch at once
+	WatchBuffer  size `yaml:"watch_buffer"` // bytes of messages that wait for one of them
 }
 
 // size is a number of bytes written as people do: 500MiB, 20GiB.
@@ -241,6 +244,7 @@ func readConfig(path string) (*config, error) {
 	at(&c.DNS.ResolvConf)
 	at(&c.Store.Dir)
 	at(&c.Record.Log)
+	at(&c.Record.HEP.CA)
 	at(&c.Control)
 	return c, nil
 }

@@ -132,6 +132,7 @@ func (c *config) check() []fault {
 			say(at+".secret", "a secret is a reference: write file:PATH")
 		}
 	}
+	c.Record.HEP.check(func(field, form string, args ...any) { say("record.hep."+field, form, args...) })
 	for _, n := range []struct {
 		path string
 		n    int
@@ -147,6 +148,7 @@ func (c *config) check() []fault {
 		{"limits.unknown_per_second", c.Limits.Unknown},
 		{"limits.meter_keys", c.Limits.Meters},
 		{"limits.sockets", c.Limits.Workers},
+		{"limits.watchers", c.Limits.Watchers},
 		{"screen.bans", c.Screen.Bans},
 		{"screen.rate", c.Screen.Rate},
 		{"screen.burst", c.Screen.Burst},

@@ -25,6 +25,7 @@ register: pth
 store: {quota: 20GB}
 emergency: nobody
 guards: {auth: {algorithms: [MD6]}, sanity: {depth: -2}}
+record: {hep: {to: "upd:10.0.0.9", key: secret, ca: x.pem, quue: 1MiB, id: -1}}
 `
 	_, err := parseConfig("ringfence.yaml", []byte(text))
 	var bad problems
@@ -43,6 +44,11 @@ guards: {auth: {algorithms: [MD6]}, sanity: {depth: -2}}
 		`ringfence.yaml:13:16: error: algorithm "MD6" is not known`,
 		`ringfence.yaml:13:45: error: depth is -2`,
 		`ringfence.yaml:12:12: error: no next hop is in a pool called "nobody"`,
+		`ringfence.yaml:14:20: error: "upd:10.0.0.9" is no capture server such as udp:10.0.0.9:9060 or tls:capture.example (did you mean "udp"?)`,
+		`ringfence.yaml:14:41: error: a key is a reference: write file:PATH`,
+		`ringfence.yaml:14:53: error: udp is not checked against certificates`,
+		`unknown field "quue" (did you mean "queue"?)`,
+		`ringfence.yaml:14:76: error: a capture agent ID is a number`,
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("want %q in\n%s", want, got)

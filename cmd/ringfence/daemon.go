@@ -41,7 +41,27 @@ func (g *guardian) Status(context.Context) console.Status {
 	for range g.proxy.Calls() {
 		s.Calls++
 	}
+	s.Hops = g.hops()
 	return s
+}
+
+// hops are the next hops by name, with how fast they answer.
+func (g *guardian) hops() []console.Hop {
+	var out []console.Hop
+	for _, c := range g.cfg.NextHops {
+		l := g.proxy.Latency(c.Name)
+		h := console.Hop{Name: c.Name, Responses: l.Responses, Median: l.Median, P99: l.P99}
+		for _, s := range g.proxy.Hops() {
+			if s.Hop.Name != c.Name {
+				continue
+			}
+			if h.Servers++; s.Up {
+				h.Up++
+			}
+		}
+		out = append(out, h)
+	}
+	return out
 }
 
 func banOf(b bans.Ban) console.Ban {
@@ -300,6 +320,12 @@ func (g *guardian) Doctor(ctx context.Context) []console.Finding {
 	used, quota := g.store.Size(), int64(g.cfg.Store.Quota)
 	say("store", used < quota, "raise store.quota or lower record.keep", "%d MiB of %d MiB", used>>20, quota>>20)
 	say("history", g.store.Dropped() == 0 && g.recorder.Dropped() == 0, "make room on the disk", "%d entries dropped", g.store.Dropped()+g.recorder.Dropped())
+	if g.mirror != nil {
+		c := g.mirror.Counts()
+		lost := c.Full + c.Unsent
+		say("capture server", lost == 0, "does it run at "+g.cfg.Record.HEP.To+", and does it keep up?",
+			"%d messages and %d verdicts mirrored, %d not", c.Messages, c.Verdicts, lost)
+	}
 	say("rules", true, "", "%s", g.policy.version())
 	mode := "the next hop authenticates; ringfence learns from its answers"
 	if g.auth.Local() {

@@ -61,6 +61,9 @@ func newStatus(g *globals) *cobra.Command {
 				{"bans, limits", fmt.Sprintf("%d, %d", s.Bans, s.Limits)},
 				{"calls", strconv.Itoa(s.Calls)},
 			}
+			for _, h := range s.Hops {
+				rows = append(rows, []string{"next hop " + h.Name, hopText(h)})
+			}
 			for _, name := range slices.Sorted(maps.Keys(s.Messages)) {
 				rows = append(rows, []string{name, strconv.FormatUint(s.Messages[name], 10)})
 			}
@@ -69,6 +72,32 @@ func newStatus(g *globals) *cobra.Command {
 			}
 			return g.show(c.OutOrStdout(), s, "RINGFENCE\t"+s.Version, rows)
 		},
+	}
+}
+
+// hopText says how a next hop is, and how fast it answers.
+func hopText(h console.Hop) string {
+	text := "down"
+	switch {
+	case h.Servers == 0:
+		text = "no server"
+	case h.Servers > 1:
+		text = fmt.Sprintf("%d of %s up", h.Up, count(h.Servers, "server"))
+	case h.Up > 0:
+		text = "up"
+	}
+	if h.Responses == 0 {
+		return text + ", nothing was forwarded yet"
+	}
+	return fmt.Sprintf("%s, answers in %s (median), %s (99 %%), %s", text, brief(h.Median), brief(h.P99), count(int(h.Responses), "response"))
+}
+
+// brief is a duration with two digits.
+func brief(d time.Duration) time.Duration {
+	for unit := time.Duration(1); ; unit *= 10 {
+		if d < 100*unit {
+			return d.Round(unit)
+		}
 	}
 }
 

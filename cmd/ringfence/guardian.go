@@ -31,6 +31,8 @@ import (
 	"ringfence/intel/store"
 	"ringfence/proxy"
 	"ringfence/record"
+	"ringfence/record/hep"
+	"ringfence/record/tap"
 )
 
 // guardianOptions are what tests and the demo want otherwise.
@@ -55,6 +57,8 @@ type guardian struct {
 	meters   *meter.Meters
 	bans     *bans.Book
 	recorder *record.Recorder
+	tap      *tap.Tap
+	mirror   *hep.Mirror // nil: nothing is mirrored
 	screen   *screen
 	peers    *peers
 	auth     *auth.Auth
@@ -107,6 +111,9 @@ func newGuardian(ctx context.Context, c *config, trials []trial, o guardianOptio
 	}
 	g.meters = meter.New(meter.Options{Keys: c.Limits.Meters, Store: g.store, Now: g.now, Log: g.log})
 	if err := g.openRecorder(o); err != nil {
+		return g, err
+	}
+	if err := g.openTap(); err != nil {
 		return g, err
 	}
 	emergencies, err := numbers.NewEmergencies(c.Guards.Numbers)
@@ -241,7 +248,7 @@ func (g *guardian) openEngine(o guardianOptions) error {
 	}
 	g.engine, err = guard.NewEngine(guard.EngineOptions{
 		Guards: guards, Policy: g.policy.set, Now: g.now, Log: g.log,
-		Sinks: append([]guard.Sink{g.bans, g.recorder, g.tally}, o.Sinks...),
+		Sinks: append([]guard.Sink{g.bans, g.recorder, g.tally, g.tap}, o.Sinks...),
 	})
 	if err != nil {
 		return err
@@ -256,8 +263,12 @@ func (g *guardian) Run(ctx context.Context) error {
 	// What is written to is stopped after those who write to it.
 	after, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var last sync.WaitGroup
-	var lastErr [4]error
-	for i, run := range []func(context.Context) error{g.store.Run, g.bans.Run, g.recorder.Run, g.meters.Run} {
+	runs := []func(context.Context) error{g.store.Run, g.bans.Run, g.recorder.Run, g.meters.Run}
+	if g.mirror != nil {
+		runs = append(runs, g.mirror.Run)
+	}
+	lastErr := make([]error, len(runs))
+	for i, run := range runs {
 		last.Go(func() { lastErr[i] = run(after) })
 	}
 	group.Go(func() error { return g.proxy.Run(ctx) })
@@ -273,7 +284,7 @@ func (g *guardian) Run(ctx context.Context) error {
 	err := group.Wait()
 	stop()
 	last.Wait()
-	return errors.Join(err, errors.Join(lastErr[:]...), g.close())
+	return errors.Join(err, errors.Join(lastErr...), g.close())
 }
 
 // close closes what is open, the store last.
@@ -281,6 +292,9 @@ func (g *guardian) close() error {
 	var errs []error
 	if g.screen != nil {
 		errs = append(errs, g.screen.close())
+	}
+	if g.mirror != nil {
+		g.mirror.Close()
 	}
 	if g.logFile != nil {
 		errs = append(errs, g.logFile.Close())

@@ -72,7 +72,7 @@ func newRoot() *cobra.Command {
 	}
 	root.AddCommand(
 		newRun(g), newDemo(g), newCheck(g), newRules(g), newBans(g), newLift(g), newAccount(g), newCalls(g),
-		newHistory(g), newExplain(g), newDoctor(g), newStatus(g), newConfig(g), newFilter(g), newFacts(g), newGuards(g), newVersion(g),
+		newHistory(g), newExplain(g), newWatch(g), newDoctor(g), newStatus(g), newConfig(g), newFilter(g), newFacts(g), newGuards(g), newVersion(g),
 	)
 	return root
 }

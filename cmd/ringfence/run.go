@@ -149,6 +149,9 @@ func (g *guardian) announce(w io.Writer, demo bool, accounts []trial) {
 	if g.cfg.Metrics != "off" {
 		fmt.Fprintf(w, "metrics    http://%s/metrics\n", g.cfg.Metrics)
 	}
+	if g.mirror != nil {
+		fmt.Fprintf(w, "mirror     HEPv3 to %s\n", g.cfg.Record.HEP.To)
+	}
 	fmt.Fprintf(w, "state      %s\n", g.cfg.Store.Dir)
 	if !demo {
 		return
