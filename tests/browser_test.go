@@ -55,8 +55,9 @@ func TestBrowser(t *testing.T) {
 				t.Fatalf("the page says %q, want %q", got, want)
 			}
 			t.Log(got)
-		case <-time.After(90 * time.Second):
-			t.Fatalf("the page never says %q", want)
+		case <-time.After(30 * time.Second):
+			out, _ := d.try("history")
+			t.Fatalf("the page never says %q\n%s", want, out)
 		}
 		if want == "registered" {
 			if out := d.ask("account", "list"); !strings.Contains(out, ".invalid") {

@@ -18,14 +18,23 @@ done <<-LIST
 	taskset util-linux
 	pgrep procps
 	unbound unbound
+	chromium chromium
+	npm npm
 LIST
 [ -e /usr/include/bpf/bpf_helpers.h ] || need+=(libbpf-dev)
 ls /usr/lib/*/kamailio/modules/geoip2.so >/dev/null 2>&1 || need+=(kamailio-geoip2-modules)
-if [ ${#need[@]} -eq 0 ]; then exit 0; fi
-if [ "$(id -u)" != 0 ]; then
+if [ ${#need[@]} -gt 0 ] && [ "$(id -u)" != 0 ]; then
 	echo "not root: these Debian packages are missing and the tests that need them will be skipped: ${need[*]}" >&2
-	exit 0
+elif [ ${#need[@]} -gt 0 ]; then
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends "${need[@]}"
 fi
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
-apt-get install -y -qq --no-install-recommends "${need[@]}"
+
+# The page with two phones, for TestBrowser.
+cd "$(dirname "$0")/browser"
+if command -v npm >/dev/null 2>&1 && [ phone.js -nt phone.bundle.js ]; then
+	{ npm install --silent --no-audit --no-fund --no-package-lock --ignore-scripts &&
+		node_modules/.bin/esbuild phone.js --bundle --minify --log-level=warning --outfile=phone.bundle.js; } ||
+		echo "npm cannot make the page with phones: TestBrowser will be skipped" >&2
+fi

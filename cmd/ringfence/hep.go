@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,7 +35,7 @@ func (c *hepConfig) server() (network, host string, port uint16, err error) {
 	if err == nil {
 		host, port, err = splitHop(address)
 	}
-	if err != nil || !isHost(host) {
+	if err != nil || !isHost(host) || !slices.Contains([]string{"udp", "tcp", "tls"}, network) {
 		err = fmt.Errorf("%q is no capture server such as udp:10.0.0.9:9060 or tls:capture.example", c.To)
 		word, _, _ := strings.Cut(c.To, ":")
 		if near := rules.Nearest(word, []string{"udp", "tcp", "tls"}); near != "" && near != word {

@@ -57,10 +57,10 @@ async function main() {
   await tell("heard");
 
   const held = once(far, "hold");
-  call.hold();
+  await new Promise((done) => call.hold({}, done));
   await held;
   const resumed = once(far, "unhold");
-  call.unhold();
+  await new Promise((done) => call.unhold({}, done));
   await resumed;
   await tell("held");
 
