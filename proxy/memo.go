@@ -26,7 +26,7 @@ func (o *memo) is(trait byte) bool { return o.traits&trait != 0 }
 
 // memo notes the request of an exchange, of size bytes.
 func (x *exchange) memo(f wire.Flow, size int) memo {
-	o := memo{flow: f, size: uint16(min(size, 1<<16-1))} //nolint:gosec // it fits
+	o := memo{flow: f, size: uint16(min(size, 1<<16-1))}
 	for _, t := range [...]struct {
 		trait byte
 		has   bool

@@ -99,7 +99,7 @@ func (p *Proxy) sameness(m *index.Message, via *index.Via, client wire.Flow, ser
 	maphash.WriteComparable(&h, server)
 	maphash.WriteComparable(&h, m.CSeq)
 	maphash.WriteComparable(&h, via.Port)
-	return uint32(h.Sum64()) //nolint:gosec // half of it is enough
+	return uint32(h.Sum64())
 }
 
 // returnStateless takes a response back to where the memo in our Via says.

@@ -23,7 +23,7 @@ type runFlags struct {
 
 func (f *runFlags) register(s *pflag.FlagSet) {
 	s.StringVar(&f.config, "config", "", "configuration file; the other flags stand over it")
-	s.StringArrayVar(&f.listen, "listen", nil, "udp:ADDRESS, tcp:ADDRESS or tls:ADDRESS; may be repeated")
+	s.StringArrayVar(&f.listen, "listen", nil, "udp:, tcp:, tls:, ws: or wss: and ADDRESS; may be repeated")
 	s.StringArrayVar(&f.nextHops, "next-hop", nil, "udp:ADDRESS, or sip:DOMAIN for NAPTR and SRV records, of the SIP server behind; may be repeated")
 	s.StringArrayVar(&f.accounts, "account", nil, "user:file:PATH, or user:password for a trial; may be repeated")
 	s.StringVar(&f.realm, "realm", "", "realm of the accounts; with it or --account ringfence authenticates, else the PBX does")
@@ -54,11 +54,7 @@ func (f *runFlags) apply(c *config) ([]trial, error) {
 		c.Listen = nil
 	}
 	for _, text := range f.listen {
-		transport, address, err := splitTransport(text)
-		if err != nil {
-			say("--listen %s: %w", text, err)
-			continue
-		}
+		transport, address := splitTransport(text)
 		ap, err := netip.ParseAddrPort(address)
 		if err != nil {
 			say("--listen %s: %q is no address and port such as 203.0.113.2:5060", text, address)
@@ -129,13 +125,13 @@ func (f *runFlags) apply(c *config) ([]trial, error) {
 }
 
 // splitTransport reads udp:203.0.113.2:5060; without a transport it is udp.
-func splitTransport(text string) (transport, address string, err error) {
+func splitTransport(text string) (transport, address string) {
 	for _, t := range listenTransports {
 		if rest, ok := strings.CutPrefix(text, t+":"); ok {
-			return t, rest, nil
+			return t, rest
 		}
 	}
-	return "udp", text, nil
+	return "udp", text
 }
 
 // fill puts the defaults in, so that the effective configuration can be shown.

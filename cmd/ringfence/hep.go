@@ -31,10 +31,8 @@ const hepPort = 9060
 
 // server reads where packets go.
 func (c *hepConfig) server() (network, host string, port uint16, err error) {
-	network, address, err := splitTransport(c.To)
-	if err == nil {
-		host, port, err = splitHop(address)
-	}
+	network, address := splitTransport(c.To)
+	host, port, err = splitHop(address)
 	if err != nil || !isHost(host) || !slices.Contains([]string{"udp", "tcp", "tls"}, network) {
 		err = fmt.Errorf("%q is no capture server such as udp:10.0.0.9:9060 or tls:capture.example", c.To)
 		word, _, _ := strings.Cut(c.To, ":")

@@ -97,7 +97,7 @@ func hopFlag(text string) (transport, address string, err error) {
 		}
 		return transport, host, nil
 	}
-	transport, address, err = splitTransport(text)
+	transport, address = splitTransport(text)
 	if address == text {
 		transport = ""
 	}

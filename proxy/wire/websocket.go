@@ -219,7 +219,7 @@ func appendWebFrame(dst []byte, opcode byte, payload []byte) []byte {
 	case n < 126:
 		dst = append(dst, byte(n))
 	case n < 1<<16:
-		dst = binary.BigEndian.AppendUint16(append(dst, 126), uint16(n)) //nolint:gosec // it fits
+		dst = binary.BigEndian.AppendUint16(append(dst, 126), uint16(n))
 	default:
 		dst = binary.BigEndian.AppendUint64(append(dst, 127), uint64(n))
 	}

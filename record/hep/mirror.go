@@ -105,7 +105,8 @@ func (m *Mirror) Run(ctx context.Context) error {
 	defer m.link.hangUp()
 	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(m.o.Last, cancel) })()
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(m.o.Last, cancel) })
+	defer stop()
 	take := func(e *tap.Event) error { return m.take(last, e) }
 	for ctx.Err() == nil {
 		lost, _ := m.sub.Next(ctx, take) // an error is the end of ctx

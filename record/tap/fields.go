@@ -18,11 +18,11 @@ func Fields(raw []byte) iter.Seq2[[]byte, []byte] {
 			}
 			field := raw[at:end:end]
 			at = next
-			colon := bytes.IndexByte(field, ':')
-			if colon < 0 {
+			name, value, ok := bytes.Cut(field, []byte(":"))
+			if !ok {
 				continue
 			}
-			if !yield(bytes.TrimSpace(field[:colon]), bytes.TrimSpace(field[colon+1:])) {
+			if !yield(bytes.TrimSpace(name), bytes.TrimSpace(value)) {
 				return
 			}
 		}

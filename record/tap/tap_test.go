@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -121,7 +122,7 @@ func TestFullIsCountedAndBlocksNobody(t *testing.T) {
 	defer s.Close()
 	const all = 10_000
 	for i := range all {
-		x.Received(phone, here, guard.UDP, invite(fmt.Sprint(i)), start)
+		x.Received(phone, here, guard.UDP, invite(strconv.Itoa(i)), start)
 	}
 	if n := s.filling.size(); n > s.half {
 		t.Errorf("%d bytes wait, more than %d", n, s.half)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -138,7 +139,7 @@ func TestEverythingIsBounded(t *testing.T) {
 	f := New(Options{Filter: Filter{Rule: "never"}, Calls: 10, Early: 3}, func(*Line) error { given++; return nil })
 	for i := range 1000 {
 		for range 5 {
-			id := fmt.Sprint(i)
+			id := strconv.Itoa(i)
 			if err := f.Event(&tap.Event{Kind: tap.Received, Src: phone, CallID: id, Raw: message("OPTIONS sip:a SIP/2.0", "a@b", "c@d", id, "1 OPTIONS")}); err != nil {
 				t.Fatal(err)
 			}
