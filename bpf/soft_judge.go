@@ -54,6 +54,27 @@ func (s *Soft) Connection(src, _ netip.AddrPort, at time.Time) bool {
 	return s.arrived(&p, src, at)
 }
 
+// Banned tells whether a source is banned, not limited, and not allowed: for what
+// no packet filter sees, such as messages of a connection that is up.
+func (s *Soft) Banned(src netip.AddrPort, at time.Time) bool {
+	addr, now := src.Addr().Unmap().WithZone(""), wall(at)
+	holds := func(b *softBan) bool { return b != nil && b.until > now && b.flags&banLimit == 0 }
+	key := sourceOf(addr, src.Port())
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.allow.Contains(addr) {
+		return false
+	}
+	if holds(s.bans[key]) {
+		return true
+	}
+	if key.Port = 0; holds(s.bans[key]) || addr.Is6() && holds(s.bans[site(key, true)]) {
+		return true
+	}
+	b, _ := s.deny.Lookup(addr)
+	return holds(b)
+}
+
 func (s *Soft) arrived(p *packet, src netip.AddrPort, at time.Time) bool {
 	p.addr = src.Addr().Unmap().WithZone("")
 	p.v6 = p.addr.Is6()

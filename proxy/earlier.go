@@ -44,6 +44,12 @@ func (p *Proxy) relayEarlier(w *worker, f wire.Flow, at time.Time) bool {
 	if !ok {
 		return false
 	}
+	// A branch proves that the request was ours, but not who answers: one of the two
+	// must be a server of ours, or we would send for anybody to anybody.
+	_, from := p.hopAt(f.Remote)
+	if _, home := p.hopAt(to); !from && !home {
+		return false
+	}
 	l, ok := p.pick(guard.UDP, to.Addr(), f.Listener)
 	if !ok {
 		return false

@@ -32,6 +32,10 @@ func (p *Proxy) pass(w *worker, f wire.Flow, key transaction.Key) {
 		return
 	}
 	r := p.readRoad(w, m)
+	if status := p.astray(w, m, &r); status != 0 {
+		p.answer(w, f, key, status, "", nil)
+		return
+	}
 	if m.Method == index.Register && p.places != nil && !w.msg.Inside && !r.token {
 		p.register(w, f, key)
 		return
@@ -41,8 +45,11 @@ func (p *Proxy) pass(w *worker, f wire.Flow, key transaction.Key) {
 		return
 	}
 	if p.launch(w, c, f, &r, loop) {
+		urgent := c.Data.emergency && c.Data.initial
 		c.Unlock()
-		p.began(w, f)
+		if p.began(w, f); urgent {
+			p.calls.Help(m)
+		}
 		return
 	}
 	c.Unlock()
@@ -270,7 +277,7 @@ func lastRoute(m *index.Message) (last index.Address, ok bool) {
 // none of them leaves.
 func (p *Proxy) writeRoutes(w *worker, m *index.Message, t *target, r *road, top uint16) {
 	most := r.ours
-	if !w.msg.Inside && !r.token {
+	if !w.msg.Inside && (!r.token || r.alone) {
 		most = maxRoutes
 	}
 	w.dropRoutes(m, r, most)
@@ -380,6 +387,9 @@ func (p *Proxy) ourCredentials(w *worker, m *index.Message) iter.Seq[index.Span]
 func (p *Proxy) passAck(w *worker, f wire.Flow, loop uint64) {
 	m := &w.in
 	r := p.readRoad(w, m)
+	if p.astray(w, m, &r) != 0 {
+		return
+	}
 	t, ok := target{}, false
 	if r.token {
 		t, ok = p.byTicket(m, &r)

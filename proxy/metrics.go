@@ -23,6 +23,8 @@ const (
 	strayResponse
 	foreignResponse
 	strayAck
+	strayRequest
+	banned
 	digestLeak
 	orphaned
 	endLost
@@ -31,7 +33,7 @@ const (
 
 var dropTexts = [...]string{
 	"malformed", "over_budget", "source_full", "table_full", "shed", "amplification", "stray_response",
-	"foreign_response", "stray_ack", "digest_leak", "orphaned_answer", "end_lost",
+	"foreign_response", "stray_ack", "stray_request", "banned", "digest_leak", "orphaned_answer", "end_lost",
 }
 
 // transports is how many guard.Transports there are, methods how many methods.

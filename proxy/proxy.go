@@ -142,6 +142,9 @@ type Options struct {
 	// Grace asks the screen to let a source through until then: emergency calls,
 	// and sources that the next hop has just challenged.
 	Grace func(src netip.AddrPort, until time.Time)
+	// Banned tells whether a source is banned. The screen has asked already, except
+	// for connections that are up and sources with grace. Nil: nobody is.
+	Banned func(src netip.AddrPort, at time.Time) bool
 	// Emergency tells whether a request calls for help; it keeps a narrow lane
 	// open for sources that are over every budget. Nil: no lane.
 	Emergency func(*guard.Message) bool

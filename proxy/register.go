@@ -123,9 +123,10 @@ func (p *Proxy) restoreContacts(w *worker, m *index.Message) {
 	}
 }
 
-// graced asks the screen to let a source through that has just been challenged.
+// graced asks the screen to let a source through that has just been challenged. A
+// banned one would lift its own ban by guessing on.
 func (p *Proxy) graced(src netip.AddrPort, at time.Time) {
-	if p.o.Grace != nil {
+	if p.o.Grace != nil && (p.o.Banned == nil || !p.o.Banned(src, at)) {
 		p.o.Grace(src, at.Add(challengeGrace))
 	}
 }

@@ -36,8 +36,46 @@ func TestStrangersAreNotRelayed(t *testing.T) {
 		l.starts("mallory: SIP/2.0 430")
 		l.send("mallory", in("call-alice", "mallory"))
 		l.starts("mallory: SIP/2.0 430")
-		l.send("mallory", in("call-alice", "alice")) // who has seen the call is the concern of rules
-		l.starts("pbx: MESSAGE")
+		l.send("mallory", in("call-alice", "alice")) // of the call, but for the tag
+		l.starts("mallory: SIP/2.0 481")
+	})
+}
+
+// A token opens the way to the other side of its call and to nobody else, whatever
+// the Request-URI says and whoever our server would send it on to.
+func TestATokenIsForItsCallOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, office, nil)
+		l.invite("alice", "100@example.com", "")
+		l.starts("pbx: INVITE")
+		l.answer("pbx", 183, "Contact: <sip:early@203.0.113.5>")
+		l.got()
+		l.answer("pbx", 200, "Contact: <sip:100@203.0.113.5;line=1>")
+		l.starts("alice: SIP/2.0 200")
+		l.keep("alice")
+		l.within("alice", "ACK", 1, "")
+		l.starts("pbx: ACK sip:100@203.0.113.5;line=1")
+		premium := func(method string, cseq int) string {
+			return strings.Replace(l.compose("alice", method, cseq, "Route: <sip:203.0.113.5;lr>\n"), method+" sip:100@203.0.113.5;line=1", method+" sip:+88112345678@third.example", 1)
+		}
+		l.send("alice", premium("INVITE", 2))
+		l.starts("pbx: INVITE sip:100@203.0.113.5;line=1 SIP/2.0")
+		l.answer("pbx", 200, "Contact: <sip:moved@203.0.113.5>")
+		l.starts("alice: SIP/2.0 200")
+		l.send("alice", premium("INFO", 3))
+		l.starts("pbx: INFO sip:moved@203.0.113.5 SIP/2.0")
+		// A REGISTER is no part of a call and goes its own way.
+		l.send("alice", premium("REGISTER", 4))
+		l.starts("pbx: REGISTER sip:+88112345678@third.example")
+		if got := headers(l.last["pbx"], "Route"); len(got) != 0 {
+			t.Errorf("the PBX is asked to go on to %v", got)
+		}
+		// Another call with the token has none, and no Routes.
+		l.send("alice", strings.NewReplacer(";tag=pbx", "", "z9hG4bK-alice-INVITE-5", "z9hG4bK-other").Replace(premium("INVITE", 5)))
+		l.starts("pbx: INVITE sip:+88112345678@third.example")
+		if got := headers(l.last["pbx"], "Route"); len(got) != 0 {
+			t.Errorf("the PBX is asked to go on to %v", got)
+		}
 	})
 }
 

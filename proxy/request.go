@@ -46,7 +46,7 @@ func (p *Proxy) request(w *worker, f wire.Flow, at time.Time) {
 		return
 	}
 	p.introduce(w, f, at)
-	if !p.admit(w, f, at) {
+	if p.barred(w, f, at) || !p.admit(w, f, at) {
 		return
 	}
 	d := &w.decision

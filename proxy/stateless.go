@@ -41,6 +41,10 @@ func (p *Proxy) forwardStateless(w *worker, f wire.Flow) {
 	var x exchange
 	x.begin(w, w.msg.At)
 	r := p.readRoad(w, m)
+	if status = p.astray(w, m, &r); status != 0 {
+		p.answerStateless(w, f, status, nil)
+		return
+	}
 	if status = p.find(w, &x, f, &r); status != 0 {
 		p.answerStateless(w, f, status, nil)
 		return

@@ -31,6 +31,7 @@ type road struct {
 	uri    []byte     // what the Request-URI becomes; nil: it stays
 	ticket ticket
 	token  bool // ticket is set
+	alone  bool // of the Routes none goes on but ours
 }
 
 // readRoad takes the Route headers apart. Only what we have signed is trusted.
@@ -66,6 +67,32 @@ func (p *Proxy) readRoad(w *worker, m *index.Message) road {
 		}
 	}
 	return r
+}
+
+// astray holds a request from outside to the call that the token in its Route was
+// given for: it opens the way to the other side, and not to wherever its Request-URI
+// points, which is put right. It returns what to answer where that cannot be done.
+func (p *Proxy) astray(w *worker, m *index.Message, r *road) (status int) {
+	if w.msg.Inside {
+		return 0
+	}
+	dialog := r.token && r.ticket.kind == dialogToken
+	if !m.InDialog() || m.Method == index.Register || m.Method == index.Publish {
+		r.token = r.token && !dialog
+		return 0
+	}
+	target, known, fits := p.calls.Target(m)
+	switch {
+	case known && !fits:
+		p.metrics.drop(strayRequest)
+		return 481
+	case target != "" && r.uri == nil && !r.strict:
+		at := len(w.text)
+		w.text = append(w.text, target...)
+		r.uri = w.from(at)
+	}
+	r.alone = dialog && !known
+	return 0
 }
 
 // contactParam is the URI parameter with our token in a Contact that we rewrote.

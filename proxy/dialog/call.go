@@ -33,6 +33,7 @@ type call struct {
 	waits    bool // its change is to be stored
 	unstored bool // it should, and the queue was full
 	stored   bool // the store has it
+	urgent   bool // it calls for help
 	doubtful bool // it was read back, and nobody was heard of it since
 	silent   uint8
 }

@@ -52,6 +52,11 @@ func (t *Table) Refresh(x *index.Message, at time.Time) {
 	if c == nil || c.state != Answered || c.callee(to) == nil && c.callee(from) == nil {
 		return
 	}
+	if f := c.callee(to); f != nil {
+		retarget(f, x)
+	} else {
+		retarget(&c.caller, x)
+	}
 	c.expires, c.doubtful = t.lives(c, x, at), false
 	t.changed(c)
 }

@@ -37,6 +37,7 @@ type stored struct {
 	Start    int64          `json:"start"`
 	Answered int64          `json:"answered"`
 	Expires  int64          `json:"expires"`
+	Urgent   bool           `json:"urgent,omitempty"`
 }
 
 type storedSide struct {
@@ -174,7 +175,7 @@ func (t *Table) encode(key string) (i guard.Item, deleted bool) {
 	}
 	out := stored{
 		Version: version, ID: c.id, Account: c.account, Dialed: c.dialed, From: c.from, To: c.to, Status: c.status,
-		Caller: c.caller.stored(), Towards: c.towards, Start: c.start, Answered: c.answered, Expires: c.expires,
+		Caller: c.caller.stored(), Towards: c.towards, Start: c.start, Answered: c.answered, Expires: c.expires, Urgent: c.urgent,
 	}
 	for n := range c.callees {
 		out.Callees = append(out.Callees, c.callees[n].stored())
@@ -233,7 +234,7 @@ func (t *Table) load(ctx context.Context) error {
 		c := &call{
 			key: string(item.Key[len(prefix):]), id: in.ID, account: in.Account, dialed: in.Dialed, from: in.From, to: in.To,
 			state: Answered, stored: true, status: in.Status, caller: in.Caller.side(), towards: in.Towards,
-			start: in.Start, answered: in.Answered, expires: in.Expires,
+			start: in.Start, answered: in.Answered, expires: in.Expires, urgent: in.Urgent,
 			doubtful: in.Expires-in.Answered >= int64(t.o.Length), // else its session tells
 		}
 		for _, f := range in.Callees {

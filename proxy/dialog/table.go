@@ -125,8 +125,9 @@ func (t *Table) Ring(x *index.Message, from Leg, at time.Time) {
 	if c == nil || c.state > Early {
 		return
 	}
-	if t.fork(c, x, from) != nil {
+	if f := t.fork(c, x, from); f != nil {
 		c.state = Early
+		retarget(f, x)
 	}
 }
 
@@ -158,6 +159,7 @@ func (t *Table) Answer(x *index.Message, from Leg, at time.Time) {
 		return
 	}
 	f.answered = true
+	retarget(f, x)
 	if c.state != Answered {
 		c.state, c.status = Answered, x.Status
 		c.answered = at.UnixNano()
@@ -227,6 +229,9 @@ func (t *Table) Has(m *guard.Message) bool {
 	c, sender, _ := s.belongs(x)
 	if c == nil {
 		return false
+	}
+	if x.Method == index.Register || x.Method == index.Publish || c.urgent && sender == &c.caller && c.account == "" && !keeps(x.Method) {
+		return false // there are no such requests within a call, or it proves nothing
 	}
 	if !sender.at(m) && (sender != &c.caller || m.Account == "" || m.Account != c.account) {
 		return false
