@@ -15,6 +15,7 @@ type exchange struct {
 	began   time.Time
 	method  index.Method
 	user    index.Span
+	purpose uint32
 	account string
 	peer    string
 	trust   guard.Trust
@@ -23,7 +24,8 @@ type exchange struct {
 	initial bool // without To tag
 
 	credentials bool // it brought some
-	stripped    bool // some of them were ours and were taken out
+	stripped    bool // some of them were unfit and were taken out
+	answers     bool // they answer a challenge of our servers to this request
 	emergency   bool
 	canceled    bool // by the client
 	replied     bool // stage reply was judged
@@ -59,6 +61,9 @@ func (p *Proxy) ended(c *reqContext) {
 	x := &c.Data
 	c.Discard(&x.request)
 	c.Discard(&x.best)
+	if x.origin == nil && !x.proven {
+		p.unproven.Add(-1)
+	}
 	if x.origin != nil {
 		x.origin.over()
 	}

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"hash/maphash"
-	"iter"
 	"strconv"
 
 	"ringfence/guard"
@@ -354,32 +353,6 @@ func (p *Proxy) writeSource(w *worker, m *index.Message, t *target, from wire.Fl
 	w.text = append(append(w.text, ";transport="...), from.Transport.String()...)
 	w.text = append(w.text, crlf...)
 	w.splice.Insert(top, w.from(at))
-}
-
-// stripCredentials takes out credentials that were for us (section 22.3).
-func (p *Proxy) stripCredentials(w *worker, m *index.Message) (stripped bool) {
-	for line := range p.ourCredentials(w, m) {
-		w.splice.Delete(line)
-		stripped = true
-	}
-	return stripped
-}
-
-// ourCredentials are the lines with them.
-func (p *Proxy) ourCredentials(w *worker, m *index.Message) iter.Seq[index.Span] {
-	return func(yield func(index.Span) bool) {
-		if p.o.Challenger == nil || m.Count(index.AuthorizationName)+m.Count(index.ProxyAuthorizationName) == 0 {
-			return
-		}
-		for _, h := range m.Headers() {
-			if h.Name != index.AuthorizationName && h.Name != index.ProxyAuthorizationName {
-				continue
-			}
-			if p.o.Challenger.Ours(&w.msg, h.Value) && !yield(h.Line) {
-				return
-			}
-		}
-	}
 }
 
 // passAck forwards the ACK to a 2xx, which is no transaction (section 16.6 step

@@ -17,8 +17,14 @@ import (
 // dialogs and emergency calls may use: one in so many.
 const roomForDialogs = 10
 
+// Sources that have proved nothing, which may be one that forges many, share a part
+// of the table (Options.Unproven), whatever they say that they belong to.
+
 // crowded tells whether a request is to be shed.
 func (p *Proxy) crowded(m *guard.Message, d *guard.Decision) bool {
+	if !m.Proven && !d.Verdict.Emergency && int(p.unproven.Load()) >= p.o.Unproven {
+		return true
+	}
 	return p.table.Up() >= p.o.Transactions-p.o.Transactions/roomForDialogs && !m.Index.InDialog() && !d.Verdict.Emergency
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"ringfence/guard"
 )
@@ -66,6 +67,46 @@ func TestOverload(t *testing.T) {
 		}
 		if got := say("INFO", ";tag=known"); !strings.HasPrefix(got, "SIP/2.0 503") {
 			t.Errorf("a full table takes %s", got)
+		}
+	})
+}
+
+// However many forge sources, those who have proved theirs find room.
+func TestUnprovenSourcesShareAPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, office, func(_ *Config, o *Options) { o.Transactions, o.Unproven = 40, 10 })
+		n := 0
+		say := func(to string) (got string) {
+			n++
+			msg := strings.Replace(l.request("alice", "INVITE", "100@example.com", ""), "z9hG4bK-", fmt.Sprintf("z9hG4bK%d-", n), 1)
+			l.send("alice", strings.NewReplacer("Call-ID: ", fmt.Sprintf("Call-ID: %d-", n), "To: <sip:100@example.com>", "To: <sip:100@example.com>"+to).Replace(msg))
+			for _, s := range l.got() {
+				got = s.msg
+			}
+			return got
+		}
+		for range 10 {
+			if got := say(""); !strings.HasPrefix(got, "INVITE") {
+				t.Fatalf("there is room, and yet %q", got)
+			}
+		}
+		if got := say(""); got != "" {
+			t.Errorf("one too many leads to %q", got)
+		}
+		if got := say(";tag=invented"); got != "" {
+			t.Errorf("one that says it belongs to a call leads to %q", got)
+		}
+		l.p.trust.Promote(trustFlow(l.flow("alice")), guard.Trusted, time.Now())
+		for range 20 {
+			if got := say(""); !strings.HasPrefix(got, "INVITE") {
+				t.Fatalf("a trusted source gets %q", got)
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		l.got()
+		if n := l.p.unproven.Load(); n != 0 {
+			t.Errorf("%d of nobody are left", n)
 		}
 	})
 }

@@ -251,7 +251,7 @@ func (p *Proxy) challengeLines(w *worker, c *reqContext, m *index.Message, asks 
 			continue
 		}
 		if d, ok := m.Credentials(h.Value); ok {
-			p.trust.Offered(m.Bytes(d.Nonce), c.Server.Flow.Remote, p.now())
+			p.offered(w, m.Bytes(d.Nonce), c.Server.Flow.Remote, x.purpose, p.now())
 		}
 		w.text = append(w.text, m.Bytes(index.Span{From: h.Line.From, To: h.Value.To})...)
 		if x.stripped && !p.o.Accounts {
@@ -271,7 +271,7 @@ const staleMark = ", stale=true"
 // challenged prepares a 401 or 407 that is relayed: its nonces will prove the
 // address of client if it brings them back. stripped tells that credentials which
 // the request had were for us; stale that those it had were too old.
-func (p *Proxy) challenged(w *worker, m *index.Message, client netip.AddrPort, stripped bool) (stale bool) {
+func (p *Proxy) challenged(w *worker, m *index.Message, client netip.AddrPort, stripped bool, purpose uint32) (stale bool) {
 	now := p.now()
 	for _, h := range m.Headers() {
 		if h.Name != index.WWWAuthenticateName && h.Name != index.ProxyAuthenticateName {
@@ -281,7 +281,7 @@ func (p *Proxy) challenged(w *worker, m *index.Message, client netip.AddrPort, s
 		if !ok {
 			continue
 		}
-		p.trust.Offered(m.Bytes(d.Nonce), client, now)
+		p.offered(w, m.Bytes(d.Nonce), client, purpose, now)
 		if !stripped || p.o.Accounts {
 			stale = stale || m.Is(d.Stale, "true")
 			continue

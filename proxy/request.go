@@ -198,10 +198,7 @@ func (p *Proxy) proves(w *worker, f wire.Flow, at time.Time) bool {
 	if p.o.Challenger != nil && p.o.Challenger.Proves(&w.msg) {
 		return true
 	}
-	for _, h := range m.Headers() {
-		if h.Name != index.AuthorizationName && h.Name != index.ProxyAuthorizationName {
-			continue
-		}
+	for h := range credentials(m) {
 		if c, ok := m.Credentials(h.Value); ok && p.trust.Returned(m.Bytes(c.Nonce), f.Remote, at) {
 			return true
 		}
@@ -270,5 +267,18 @@ func (p *Proxy) begin(w *worker, f wire.Flow, key transaction.Key) *reqContext {
 	c.Server.Flow, c.Server.Invite = f, w.in.Method == index.Invite
 	c.Server.Reliable, c.Server.Mute = f.Transport.Stream(), !w.msg.Proven
 	c.Data.begin(w, w.msg.At)
+	if !w.msg.Proven {
+		p.unproven.Add(1)
+	}
+	p.weigh(w, &c.Data)
 	return c
+}
+
+// weigh finds out what the credentials of a request are worth.
+func (p *Proxy) weigh(w *worker, x *exchange) {
+	if x.inside || p.o.Accounts {
+		return // ours to judge, or nobody's
+	}
+	x.purpose = p.purpose(&w.in)
+	x.answers = x.credentials && !x.emergency && p.answers(w, x.purpose)
 }

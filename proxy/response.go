@@ -111,7 +111,7 @@ func (p *Proxy) success(w *worker, c *reqContext, i int, f wire.Flow, at time.Ti
 	if !x.initial && (x.method == index.Invite || x.method == index.Update) {
 		p.calls.Refresh(&w.in, at)
 	}
-	if !x.inside && x.credentials && (!x.stripped || p.o.Accounts) {
+	if x.answers {
 		p.trust.Promote(trustFlow(c.Server.Flow), guard.Trusted, at)
 	}
 	p.relay(w, c, &w.in)
@@ -230,7 +230,7 @@ func (p *Proxy) relay(w *worker, c *reqContext, m *index.Message) {
 		p.restoreContacts(w, m)
 	}
 	if (m.Status == 401 || m.Status == 407) && !x.inside {
-		x.stale = p.challenged(w, m, c.Server.Flow.Remote, x.stripped) || x.stale
+		x.stale = p.challenged(w, m, c.Server.Flow.Remote, x.stripped, x.purpose) || x.stale
 		if m == &w.again && len(x.challenges) > 0 {
 			p.gather(w, x, m)
 		}

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,6 +38,7 @@ type Proxy struct {
 	listeners  []*listener
 	wire       Wire
 	table      *transaction.Table[wire.Flow, exchange]
+	unproven   atomic.Int64 // transactions of sources that have not proved their address
 	routes     *route.Routes
 	calls      *dialog.Table
 	trust      *trust.Table
@@ -76,6 +78,7 @@ func New(c Config, o Options) (*Proxy, error) {
 	}
 	o.Limits.Message = cmp.Or(o.Limits.Message, index.DefaultStream)
 	o.Transactions = cmp.Or(o.Transactions, 524288)
+	o.Unproven = cmp.Or(o.Unproven, max(o.Transactions/4, 1))
 	o.PerSource = cmp.Or(o.PerSource, 256)
 	o.Forks = min(cmp.Or(o.Forks, 8), transaction.MaxClients)
 	o.Amplification = cmp.Or(o.Amplification, 2)

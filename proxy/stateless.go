@@ -40,6 +40,7 @@ func (p *Proxy) forwardStateless(w *worker, f wire.Flow) {
 	}
 	var x exchange
 	x.begin(w, w.msg.At)
+	p.weigh(w, &x)
 	r := p.readRoad(w, m)
 	if status = p.astray(w, m, &r); status != 0 {
 		p.answerStateless(w, f, status, nil)
@@ -71,7 +72,7 @@ func (p *Proxy) answerStateless(w *worker, f wire.Flow, status int, lines []byte
 // sendStateless sends a request to one target.
 func (p *Proxy) sendStateless(w *worker, f wire.Flow, x *exchange, t *target, r *road) bool {
 	m := &w.in
-	for range p.ourCredentials(w, m) {
+	for range p.unfitCredentials(w, m) {
 		x.stripped = true
 	}
 	o := x.memo(f, len(m.Raw()))
@@ -141,7 +142,7 @@ func (p *Proxy) sendBack(w *worker, o *memo, asks bool, at time.Time) (stale boo
 	p.unwrap(w, m)
 	outside := !o.is(fromInside)
 	if outside && m.Status/100 == 2 {
-		if o.is(credentialed) && (!o.is(wasStripped) || p.o.Accounts) {
+		if o.is(wasAnswer) {
 			p.trust.Promote(trustFlow(o.flow), guard.Trusted, at)
 		}
 		if m.Method == index.Register {
@@ -152,7 +153,7 @@ func (p *Proxy) sendBack(w *worker, o *memo, asks bool, at time.Time) (stale boo
 		if !o.is(credentialed) {
 			p.learned.learn(m, m.Method, at)
 		}
-		stale = p.challenged(w, m, o.flow.Remote, o.is(wasStripped))
+		stale = p.challenged(w, m, o.flow.Remote, o.is(wasStripped), o.purpose)
 	}
 	w.writeLength(m, o.flow.Transport)
 	w.out = w.splice.AppendTo(w.out[:0], m.Raw())

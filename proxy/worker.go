@@ -25,6 +25,7 @@ type worker struct {
 	earlier  *transaction.Branch // of the run before; nil if there was none
 	out      []byte              // the message that is being written
 	text     []byte              // pieces of it
+	nonce    []byte              // a nonce and what it is for
 	token    [longestToken + macLen]byte
 	targets  []target
 	later    []func() // what must wait until no transaction is locked

@@ -133,6 +133,7 @@ type webhookConfig struct {
 
 type limitsConfig struct {
 	Transactions int  `yaml:"transactions"`
+	Unproven     int  `yaml:"unproven_transactions"`
 	PerSource    int  `yaml:"transactions_per_source"`
 	Calls        int  `yaml:"calls"`
 	Questions    int  `yaml:"call_questions_per_second"`

@@ -138,6 +138,7 @@ func (c *config) check() []fault {
 		n    int
 	}{
 		{"limits.transactions", c.Limits.Transactions},
+		{"limits.unproven_transactions", c.Limits.Unproven},
 		{"limits.transactions_per_source", c.Limits.PerSource},
 		{"limits.calls", c.Limits.Calls},
 		{"limits.call_questions_per_second", c.Limits.Questions},

@@ -214,6 +214,7 @@ func (c *config) fill(state string) {
 	}
 	c.Guards.fill()
 	number(&c.Limits.Transactions, 524288)
+	number(&c.Limits.Unproven, max(c.Limits.Transactions/4, 1))
 	number(&c.Limits.PerSource, 20000)
 	number(&c.Limits.Calls, 100000)
 	number(&c.Limits.Questions, 50)
