@@ -30,18 +30,32 @@ func New(h guard.Host, c Config) (*guard.Guard, error) {
 	if err != nil {
 		return nil, err
 	}
-	// plan asks the numbering plan about the number; found is false if nothing
-	// was dialled that is a number, or the plan does not know it.
-	plan := func(ctx context.Context, f *guard.Facts) (n guard.Number, found bool, err error) {
+	// plan asks the numbering plan about the number; nothing is known of what is no
+	// number.
+	plan := func(ctx context.Context, f *guard.Facts) (n guard.Number, err error) {
 		v, err := f.Ask(ctx, "dst.e164")
 		if err != nil || v.Str() == "" {
-			return n, false, err
+			return n, err
 		}
 		if h.Numbers == nil {
-			return n, false, errNoNumbers
+			return n, errNoNumbers
 		}
-		n, found = h.Numbers.Lookup(v.Str())
-		return n, found, nil
+		n, _ = h.Numbers.Lookup(v.Str())
+		return n, nil
+	}
+	kind := func(ctx context.Context, f *guard.Facts, number string) (guard.Value, error) {
+		v, err := f.Ask(ctx, number)
+		switch {
+		case err != nil || v.Str() == "":
+			return guard.Text(""), err
+		case h.Numbers == nil:
+			return guard.Value{}, errNoNumbers
+		}
+		n, found := h.Numbers.Lookup(v.Str())
+		if !found {
+			n.Kind = "unknown"
+		}
+		return guard.Text(n.Kind), nil
 	}
 	return &guard.Guard{Name: "numbers", Facts: []guard.Fact{
 		{
@@ -62,23 +76,26 @@ func New(h guard.Host, c Config) (*guard.Guard, error) {
 			Name: "dst.country", Type: guard.String, Stage: guard.StageCall, Cost: guard.Memory, Needs: []string{"dst.e164"},
 			Doc: "The country of the number that is called, ISO 3166-1 alpha-2, empty for international services and what is no number.",
 			Get: func(ctx context.Context, f *guard.Facts) (guard.Value, error) {
-				n, _, err := plan(ctx, f)
+				n, err := plan(ctx, f)
 				return guard.Text(n.Country), err
 			},
 		},
 		{
 			Name: "dst.kind", Type: guard.String, Stage: guard.StageCall, Cost: guard.Memory, Needs: []string{"dst.e164"},
 			Doc: "The kind of the number that is called: fixed, mobile, premium, shared, toll-free, satellite, voip, international, short, unknown; empty for what is no number.",
-			Get: func(ctx context.Context, f *guard.Facts) (guard.Value, error) {
-				n, found, err := plan(ctx, f)
-				if err != nil {
-					return guard.Value{}, err
-				}
-				if v, _ := f.Ask(ctx, "dst.e164"); !found && v.Str() != "" {
-					n.Kind = "unknown"
-				}
-				return guard.Text(n.Kind), nil
+			Get: func(ctx context.Context, f *guard.Facts) (guard.Value, error) { return kind(ctx, f, "dst.e164") },
+		},
+		{
+			Name: "refer.e164", Type: guard.String, Stage: guard.StageCall, Cost: guard.Memory,
+			Doc: "The number that a REFER wants a call to go to, read as dst.e164 is, or empty.",
+			Get: func(_ context.Context, f *guard.Facts) (guard.Value, error) {
+				return guard.Text(p.transfer(f.Message())), nil
 			},
+		},
+		{
+			Name: "refer.kind", Type: guard.String, Stage: guard.StageCall, Cost: guard.Memory, Needs: []string{"refer.e164"},
+			Doc: "The kind of the number that a REFER wants a call to go to, as of dst.kind.",
+			Get: func(ctx context.Context, f *guard.Facts) (guard.Value, error) { return kind(ctx, f, "refer.e164") },
 		},
 	}}, nil
 }
@@ -91,12 +108,51 @@ func (p *plan) emergencyCall(m *guard.Message) bool {
 		return false
 	}
 	user := x.Text(x.URI.User)
+	if diverted(x, user) {
+		return false
+	}
 	if strings.EqualFold(x.Text(x.URI.Scheme), "urn") {
 		const sos = "service:sos"
 		return len(user) >= len(sos) && strings.EqualFold(user[:len(sos)], sos) && (len(user) == len(sos) || user[len(sos)] == '.')
 	}
 	var room [maxDialed]byte
 	return p.isEmergency(p.dialed(&room, user))
+}
+
+// diverted tells whether a URI names more than its number, such as a routing number
+// (RFC 4694) or another host to go to: whoever follows that does not call for help.
+func diverted(x *index.Message, user string) bool {
+	if _, ok := x.Param(x.URI.Params, "maddr"); ok {
+		return true
+	}
+	_, inUser, _ := strings.Cut(user, ";")
+	params := ""
+	if strings.EqualFold(x.Text(x.URI.Scheme), "tel") {
+		params = x.Text(x.URI.Params)
+	}
+	for _, rest := range [...]string{inUser, params} {
+		for rest != "" {
+			var one string
+			one, rest, _ = strings.Cut(strings.TrimPrefix(rest, ";"), ";")
+			if name, _, _ := strings.Cut(one, "="); one != "" && !strings.EqualFold(name, "phone-context") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// transfer is the number that a REFER wants a call to go to.
+func (p *plan) transfer(m *guard.Message) string {
+	x := m.Index
+	if x == nil || x.Method != index.Refer {
+		return ""
+	}
+	target := x.Addresses(index.ReferToName)
+	to, _, _ := target.Next()
+	var room [maxDialed]byte
+	var out [16]byte
+	return string(p.appendE164(out[:0], p.dialed(&room, x.Text(to.URI.User))))
 }
 
 // number is the number that is called: by the Request-URI, at stage reply by

@@ -66,8 +66,23 @@ func TestE164(t *testing.T) {
 		{anywhere, "sip:100@x", ""},
 		{anywhere, "sip:alice@x", ""},
 		{anywhere, "sip:0037167a00000@x", ""},
-		{anywhere, "sip:+1234567890123456@x", ""}, // sixteen digits
-		{anywhere, "sip:" + strings.Repeat("1", 65) + "@x", ""},
+		{anywhere, "sip:+1234567890123456@x", "+123456789012345"}, // sixteen digits
+		{anywhere, "sip:00881123456789#@x", "+881123456789"},
+		{anywhere, "sip:00881123456789%23@x", "+881123456789"},
+		{anywhere, "sip:00881123456789*@x", "+881123456789"},
+		{anywhere, "sip:*00881123456789@x", "+881123456789"},
+		{anywhere, "sip:**00881123456789@x", "+881123456789"},
+		{anywhere, "sip:*99*00881123456789@x", "+881123456789"},
+		{anywhere, "sip:*9900881123456789@x", "+881123456789"},
+		{anywhere, "sip:*99+881123456789@x", "+881123456789"},
+		{anywhere, "sip:#21#00881123456789@x", "+881123456789"},
+		{anywhere, "sip:+88112345678901234@x", "+881123456789012"},
+		{anywhere, "sip:" + strings.Repeat("-", 200) + "00881123456789@x", "+881123456789"},
+		{anywhere, "sip:" + strings.Repeat("0", 200) + "881123456789@x", "+881123456789"},
+		{anywhere, "sip:*98@x", ""},
+		{anywhere, "sip:*21*@x", ""},
+		{anywhere, "sip:*981234@x", ""},
+		{anywhere, "sip:" + strings.Repeat("1", 65) + "@x", "+111111111111111"},
 		{anywhere, "sip:x", ""},
 		{anywhere, "sip:112@x", ""},
 		{anywhere, "urn:service:sos", ""},
@@ -255,4 +270,41 @@ func FuzzDialPlan(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Whoever names a routing number or another host does not call for help, whatever
+// number stands before it.
+func TestDivertedIsNoEmergency(t *testing.T) {
+	p := mustPlan(t, anywhere)
+	for target, want := range map[string]bool{
+		"sip:112@x": true, "sip:1-1-2@x;user=phone": true, "sip:112;phone-context=+371@x": true, "tel:112;phone-context=+371": true,
+		"sip:112;rn=+88112345678@x": false, "tel:112;rn=+88112345678": false, "sip:112;npdi;rn=+881@x": false, "sip:112@x;maddr=198.51.100.9": false,
+		"tel:112;ext=5": false, "sip:112%23@x": false,
+	} {
+		if got := p.emergencyCall(call(t, "INVITE", target)); got != want {
+			t.Errorf("%s: %v, want %v", target, got, want)
+		}
+	}
+}
+
+// Where a transfer goes is read as where a call goes.
+func TestTransfer(t *testing.T) {
+	p := mustPlan(t, latvia)
+	for target, want := range map[string]string{
+		"<sip:00881123456789@x>": "+881123456789", "<sip:00%2D881123456789@x>": "+881123456789", "<sip:9,00881123456789@x>": "+881123456789",
+		"<sip:(00)881123456789@x>": "+881123456789", "<tel:+1-900-555-1234>": "+19005551234", "<sip:bob@x>": "", "": "",
+	} {
+		raw := "REFER sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.9;branch=z9hG4bK1\r\nMax-Forwards: 70\r\nFrom: <sip:a@b>;tag=1\r\n" +
+			"To: <sip:c@d>\r\nCall-ID: a\r\nCSeq: 1 REFER\r\nContact: <sip:a@b>\r\nRefer-To: " + target + "\r\nContent-Length: 0\r\n\r\n"
+		if target == "" {
+			raw = strings.Replace(raw, "Refer-To: \r\n", "", 1)
+		}
+		m, err := guard.Parse([]byte(raw), at, netip.MustParseAddrPort("203.0.113.9:5060"), netip.MustParseAddrPort("192.0.2.1:5060"), guard.UDP)
+		if err != nil {
+			t.Fatalf("%s: %v", target, err)
+		}
+		if got := p.transfer(m); got != want {
+			t.Errorf("%s: %q, want %q", target, got, want)
+		}
+	}
 }

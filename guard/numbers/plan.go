@@ -24,8 +24,8 @@ type Config struct {
 	Emergency map[string][]string `yaml:"emergency"`
 }
 
-// maxDialed is the longest dialled text that is looked at: 15 digits of E.164,
-// prefixes, separators and escapes. Longer ones are no number.
+// maxDialed is how many dialled digits are looked at: 15 of E.164, and prefixes. What
+// comes behind is dialled too late to change where a call goes.
 const maxDialed = 64
 
 // A plan is a checked Config.
@@ -97,9 +97,6 @@ func newPlan(c Config) (*plan, error) {
 // What stands before a plus is dropped: "0+371..." and "9,+371..." are how dial
 // plans are got around, and a PBX that forwards them dials what follows.
 func (p *plan) dialed(room *[maxDialed]byte, user string) []byte {
-	if len(user) > maxDialed {
-		return nil
-	}
 	out := room[:0]
 	for i := 0; i < len(user); i++ {
 		c := user[i]
@@ -114,7 +111,7 @@ func (p *plan) dialed(room *[maxDialed]byte, user string) []byte {
 		}
 		switch {
 		case '0' <= c && c <= '9', c == '*', c == '#':
-			out = append(out, c)
+			out = fitting(out, c)
 		case c == '+':
 			out = append(out[:0], c)
 		case c == ';':
@@ -130,6 +127,18 @@ func (p *plan) dialed(room *[maxDialed]byte, user string) []byte {
 	}
 	return p.uncode(out)
 }
+
+// fitting appends a digit while there is room. Of many zeros before a number a few
+// are kept.
+func fitting(d []byte, c byte) []byte {
+	if len(d) == cap(d) || c == '0' && len(d) == leadingZeros && len(bytes.TrimLeft(d, "0")) == 0 {
+		return d
+	}
+	return append(d, c)
+}
+
+// leadingZeros is more than any prefix has.
+const leadingZeros = 8
 
 func (p *plan) uncode(d []byte) []byte {
 	for again := true; again; {
@@ -160,6 +169,7 @@ func (p *plan) isEmergency(d []byte) bool {
 // appendE164 appends the number in E.164 form with its plus, or nothing for an
 // extension, a service and everything that is no number of E.164.
 func (p *plan) appendE164(dst, d []byte) []byte {
+	d = p.plain(d)
 	if len(d) > 0 && d[0] == '+' {
 		if len(d) > 1 && d[1] != '0' {
 			return appendGlobal(dst, d[1:])
@@ -195,6 +205,36 @@ func (p *plan) appendE164(dst, d []byte) []byte {
 	return appendGlobal(dst, append(append(room[:0], p.CountryCode...), d...))
 }
 
+// plain takes off what stands around a number to hide it: codes of the PBX before
+// it, which need not be known, such as *99*, and * or # behind it, which only end
+// the dialling.
+func (p *plan) plain(d []byte) []byte {
+	whole := d
+	for len(d) > 0 && (d[0] == '*' || d[0] == '#') {
+		d = d[1:]
+		for n := 0; n <= longestCode && n < len(d); n++ {
+			if d[n] == '*' || d[n] == '#' {
+				d = d[n:] // the code has an end
+				break
+			}
+			if rest := d[n:]; rest[0] == '+' || len(rest) >= 8 && p.worldwide(rest) {
+				d = rest
+				break
+			}
+		}
+	}
+	if end := bytes.IndexAny(d, "*#"); end >= 0 {
+		d = d[:end]
+	}
+	if len(d) < 8 && (len(d) == 0 || d[0] != '+') && len(whole) > 0 && (whole[0] == '*' || whole[0] == '#') {
+		return nil // a service and no number
+	}
+	return d
+}
+
+// longestCode is how many digits a service code has.
+const longestCode = 4
+
 // worldwide tells whether digits begin with an international prefix as they are:
 // with outside line 0, "00371..." is not line 0 and "0371...".
 func (p *plan) worldwide(d []byte) bool {
@@ -206,10 +246,12 @@ func (p *plan) worldwide(d []byte) bool {
 	return false
 }
 
-// appendGlobal appends country code and number if they can be a number of
-// E.164: at most 15 digits, of which the first is no zero.
+// appendGlobal appends country code and number if they can be a number of E.164, of
+// which the first digit is no zero. Of more than 15 digits the first decide where a
+// call goes: switches dial what they need and drop the rest.
 func appendGlobal(dst, d []byte) []byte {
-	if len(d) < 4 || len(d) > 15 || d[0] == '0' || !allDigits(string(d)) {
+	d = d[:min(len(d), 15)]
+	if len(d) < 4 || d[0] == '0' || !allDigits(string(d)) {
 		return dst
 	}
 	return append(append(dst, '+'), d...)

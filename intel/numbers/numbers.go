@@ -83,6 +83,9 @@ func (p *Plan) Lookup(e164 string) (guard.Number, bool) {
 	return k.number, k.ok
 }
 
+// shortest is how short a number is made that has too many digits.
+const shortest = 7
+
 func lookup(digits string) (guard.Number, bool) {
 	for _, s := range services {
 		if strings.HasPrefix(digits, s.prefix) {
@@ -100,7 +103,11 @@ func lookup(digits string) (guard.Number, bool) {
 	}
 	out.Prefix = phonenumbers.GetNationalSignificantNumber(n)
 	out.Prefix = strings.TrimSuffix(digits, out.Prefix)
-	if kind, ok := kinds[phonenumbers.GetNumberType(n)]; ok {
+	kind, ok := kinds[phonenumbers.GetNumberType(n)]
+	if !ok && len(digits) > shortest && phonenumbers.IsPossibleNumberWithReason(n) == phonenumbers.TOO_LONG {
+		return lookup(digits[:len(digits)-1]) // switches drop what is dialled too much
+	}
+	if ok {
 		out.Kind = kind
 	}
 	return out, true

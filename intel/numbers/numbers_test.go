@@ -13,6 +13,8 @@ func TestLookup(t *testing.T) {
 		ok                  bool
 	}{
 		{"+19005551234", "US", "premium", true},
+		{"+19005551234567", "US", "premium", true}, // overdialled
+		{"+371901234567890", "LV", "premium", true},
 		{"+18005551234", "US", "toll-free", true},
 		{"+12125551234", "US", "fixed", true},
 		{"+14165551234", "CA", "fixed", true},
