@@ -111,8 +111,12 @@ func TestKeyringSurvivesAndIsPrivate(t *testing.T) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadKeyring(dir, "nonce"); err == nil {
-		t.Error("a damaged key is taken")
+	made, err := loadKeyring(dir, "nonce")
+	if err != nil || made == first {
+		t.Errorf("a damaged key is not made anew: %v", err)
+	}
+	if old, err := os.ReadFile(path + ".damaged"); err != nil || string(old) != "short" {
+		t.Errorf("what it was is gone: %v", err)
 	}
 }
 

@@ -317,6 +317,9 @@ func (g *guardian) Doctor(ctx context.Context) []console.Finding {
 		say("next hop "+h.Hop.Name, h.Up, "is the server running, and does it answer OPTIONS?", "%s, %s over %s, %s", state, h.Hop.Address, h.Hop.Transport, h.Took.Round(time.Microsecond))
 	}
 	g.examineDNS(say)
+	if aside := g.store.SetAside(); aside != "" {
+		say("state", false, "see what the disk says (dmesg, smartctl); accounts are made again with `ringfence account add`", "the store was damaged: bans, accounts, calls and history began anew; what was is in %s", aside)
+	}
 	used, quota := g.store.Size(), int64(g.cfg.Store.Quota)
 	say("store", used < quota, "raise store.quota or lower record.keep", "%d MiB of %d MiB", used>>20, quota>>20)
 	say("history", g.store.Dropped() == 0 && g.recorder.Dropped() == 0, "make room on the disk", "%d entries dropped", g.store.Dropped()+g.recorder.Dropped())

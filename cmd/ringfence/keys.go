@@ -32,7 +32,12 @@ func loadKeyring(dir, name string) (keyring, error) {
 	var k keyring
 	lines := strings.Fields(string(text))
 	if len(lines) != 2 || !unhex(k.Current[:], lines[0]) || !unhex(k.Previous[:], lines[1]) {
-		return keyring{}, fmt.Errorf("key %s: %s does not hold two lines of 64 hexadecimal digits: remove it and a new key is made", name, path)
+		// Made anew: what was signed with the old one, a nonce or the token of a call, is
+		// worth nothing now, and phones are asked once more.
+		if err := os.Rename(path, path+".damaged"); err != nil {
+			return keyring{}, fmt.Errorf("key %s: %s does not hold two lines of 64 hexadecimal digits: remove it and a new key is made: %w", name, path, err)
+		}
+		return newKeyring(path)
 	}
 	return k, nil
 }

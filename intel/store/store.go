@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -54,12 +55,13 @@ type Badger struct {
 	dir     string // "" in memory
 	o       Options
 	durable [][]byte
+	aside   string      // where the store before is that could not be read; "" if there is none
 	full    atomic.Bool // over the quota or out of disk: history is not written
 	dropped atomic.Uint64
 }
 
 // Open opens or makes the store in dir. A directory that another process holds
-// is an error that says so.
+// is an error that says so. A store that is damaged is set aside, see SetAside.
 func Open(dir string, o Options) (*Badger, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -72,16 +74,17 @@ func Open(dir string, o Options) (*Badger, error) {
 		return nil, fmt.Errorf("store %s: the disk is full (less than %d MiB are left); make room and start again", dir, o.Reserve>>21)
 	}
 	s, err := open(b, o)
-	if err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock") {
+	switch {
+	case err == nil:
+		return s, nil
+	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
 		return nil, fmt.Errorf("store %s: another ringfence holds it; stop that one or give --state another directory", dir)
-	}
-	if errors.Is(err, syscall.ENOSPC) {
+	case errors.Is(err, syscall.ENOSPC):
 		return nil, fmt.Errorf("store %s: the disk is full; make room and start again", dir)
-	}
-	if err != nil {
+	case errors.Is(err, errNewer), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return nil, fmt.Errorf("store %s: %w", dir, err)
 	}
-	return s, nil
+	return o.afresh(dir, err)
 }
 
 // Memory makes a store that is gone when it is closed.
@@ -109,7 +112,7 @@ func open(b badger.Options, o Options) (*Badger, error) {
 	b = b.WithLogger(logger{o.Log}).WithMemTableSize(8 << 20).WithNumMemtables(2).WithNumLevelZeroTables(2).
 		WithNumLevelZeroTablesStall(6).WithBlockCacheSize(8 << 20).WithIndexCacheSize(8 << 20).WithValueLogFileSize(32 << 20).
 		WithCompression(options.Snappy).WithNumCompactors(2).WithDetectConflicts(true).WithMetricsEnabled(false)
-	db, err := badger.Open(b)
+	db, err := openBadger(b.WithChecksumVerificationMode(options.OnBlockRead))
 	if err != nil {
 		return nil, err
 	}
@@ -122,6 +125,8 @@ func open(b badger.Options, o Options) (*Badger, error) {
 	}
 	return s, nil
 }
+
+var errNewer = errors.New("it was written by a newer ringfence")
 
 // migrate brings an older schema up, and refuses a newer one.
 func (s *Badger) migrate() error {
@@ -138,7 +143,7 @@ func (s *Badger) migrate() error {
 				return errors.New("the schema key is damaged")
 			}
 			if found := binary.BigEndian.Uint32(v); found > schema {
-				return fmt.Errorf("it was written by a newer ringfence (schema %d, this one reads %d): update the binary", found, schema)
+				return fmt.Errorf("%w (schema %d, this one reads %d): update the binary", errNewer, found, schema)
 			}
 			return nil
 		})

@@ -20,7 +20,11 @@ import (
 	"ringfence/guard"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A Badger that does not open leaves these behind, once in the life of a daemon.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/dgraph-io/ristretto/v2/z.(*AllocatorPool).freeupAllocators"),
+		goleak.IgnoreAnyFunction("github.com/dgraph-io/badger/v4.(*DB).monitorCache"))
+}
 
 func open1(t *testing.T, dir string, o Options) *Badger {
 	t.Helper()
