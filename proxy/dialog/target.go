@@ -6,7 +6,7 @@ import "ringfence/proxy/index"
 // of a call, and it is for the Contact of the other side, which is all that a token
 // of ours in its Route was given for (RFC 3261 section 12.2). target is that Contact
 // if the Request-URI means somebody else. Not known: there is no such call, or none
-// that all forks are known of.
+// whose forks are known.
 func (t *Table) Target(x *index.Message) (target string, known, fits bool) {
 	id := x.Bytes(x.CallID)
 	s := t.shard(id)
@@ -16,7 +16,7 @@ func (t *Table) Target(x *index.Message) (target string, known, fits bool) {
 	if c == nil {
 		for _, tag := range [...][]byte{x.Bytes(x.From.Tag), x.Bytes(x.To.Tag)} {
 			if c = s.find(id, tag); c != nil {
-				return "", len(c.callees) < t.o.Forks, false
+				return "", len(c.callees) > 0 && len(c.callees) < t.o.Forks, false
 			}
 		}
 		return "", false, false
