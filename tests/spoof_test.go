@@ -42,12 +42,6 @@ func TestSpoofedSources(t *testing.T) {
 	before := live(t, page)
 	send(all/5, all)
 	after := live(t, page)
-	// The last collection may have met the store while it merges tables: what is held
-	// for good is still there when more has come.
-	for more := all; after > before+16<<20 && more < all+3*all/10; more += all / 10 {
-		send(more, more+all/10)
-		after = min(after, live(t, page))
-	}
 	var status struct{ Messages map[string]uint64 }
 	d.table(&status, "status")
 	judged := status.Messages["challenged"] + status.Messages["dropped"] + status.Messages["refused"]
@@ -55,7 +49,9 @@ func TestSpoofedSources(t *testing.T) {
 	if judged < all/4 {
 		t.Errorf("only %d messages came through: the test says too little", judged)
 	}
-	if after > before+16<<20 {
+	// Up to three tables of the store in memory, of 10 MiB each, come and go with the
+	// speed of the disk. Anything kept of each source would be more than this.
+	if after > before+40<<20 {
 		t.Errorf("the live heap grew from %d to %d KiB", before>>10, after>>10)
 	}
 }
