@@ -21,7 +21,8 @@ func TestStrangersAreNotRelayed(t *testing.T) {
 		if strings.Contains(l.last["pbx"], "\r\nRoute:") {
 			t.Errorf("the PBX is asked to go on:\n%s", l.last["pbx"])
 		}
-		routes := headers(l.last["pbx"], "Record-Route")
+		invite := l.last["pbx"]
+		routes := headers(invite, "Record-Route")
 		if len(routes) != 1 {
 			t.Fatalf("Record-Route: %v", routes)
 		}
@@ -36,7 +37,14 @@ func TestStrangersAreNotRelayed(t *testing.T) {
 		l.starts("mallory: SIP/2.0 430")
 		l.send("mallory", in("call-alice", "mallory"))
 		l.starts("mallory: SIP/2.0 430")
-		l.send("mallory", in("call-alice", "alice")) // of the call, but for the tag
+		l.send("mallory", in("call-alice", "alice")) // nobody has answered: any tag might be right
+		l.starts("pbx: MESSAGE sip:100@example.com")
+		if got := headers(l.last["pbx"], "Route"); len(got) != 0 {
+			t.Errorf("the PBX is asked to go on to %v", got)
+		}
+		l.answerTo("pbx", invite, 180, "")
+		l.starts("alice: SIP/2.0 180")
+		l.send("mallory", strings.Replace(in("call-alice", "alice"), "z9hG4bK-", "z9hG4bK-2", 1))
 		l.starts("mallory: SIP/2.0 481")
 	})
 }
