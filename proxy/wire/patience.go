@@ -9,7 +9,7 @@ type patience struct {
 	first   time.Time // when the first message must be whole; zero once it is
 	heard   time.Time // when the last frame came, or the connection
 	message time.Time // when the last message came; zero before
-	begun   time.Time // when the frame at hand began; zero between frames
+	begun   time.Time // when the message at hand began, whatever came of it; zero between messages
 }
 
 // newPatience is that of a connection of ours, which need not send at all, or of
@@ -30,10 +30,18 @@ func (p *patience) frame(kind frame, now time.Time) {
 	}
 }
 
+// alive tells that a frame has come which does not end the message at hand.
+func (p *patience) alive(now time.Time) {
+	p.heard = now
+	if p.begun.IsZero() {
+		p.begun = now
+	}
+}
+
 // unheard tells that the first message is still to come.
 func (p *patience) unheard() bool { return !p.first.IsZero() }
 
-// deadline is when to give up, given whether part of a frame is there.
+// deadline is when to give up, given whether part of a message is there.
 func (p *patience) deadline(part bool, now time.Time) time.Time {
 	by := p.heard.Add(p.limits.Idle)
 	if part {

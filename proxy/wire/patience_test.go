@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -31,7 +32,7 @@ type timed struct {
 
 // closes tells when a Wire closes a connection on which a client does this. The
 // limits are 10 s for a first message, 5 s for the rest of one, a minute idle.
-func closes(t *testing.T, client func(c net.Conn)) (out timed) {
+func closes(t *testing.T, tr guard.Transport, client func(c net.Conn)) (out timed) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTap()
@@ -44,7 +45,7 @@ func closes(t *testing.T, client func(c net.Conn)) (out timed) {
 		w.start(h)
 		ours, theirs := net.Pipe()
 		start := time.Now()
-		w.accept(&listener{Listener: Listener{Transport: guard.TCP}}, pipe{ours})
+		w.accept(&listener{Listener: Listener{Transport: tr}}, pipe{ours})
 		var group sync.WaitGroup
 		group.Go(func() { client(theirs) })
 		group.Go(func() { _, _ = io.Copy(io.Discard, theirs) }) // until it closes
@@ -97,7 +98,42 @@ func TestA69SlowFarEndsAreClosed(t *testing.T) {
 		{"the rest never comes", func(c net.Conn) { drip(c, msg+msg[:20], len(msg)+20, 0) }, timed{5 * time.Second, 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := closes(t, c.client); got != c.want {
+			if got := closes(t, guard.TCP, c.client); got != c.want {
+				t.Errorf("closed after %v with %d counted as too slow, want %v and %d", got.after, got.slow, c.want.after, c.want.slow)
+			}
+		})
+	}
+}
+
+// A message in fragments is a message that is not whole: neither the next fragment
+// nor a ping between two gives it more time.
+func TestSlowWebSocketsAreClosed(t *testing.T) {
+	msg, part := string(masked(webFin|webText, message("OPTIONS", ""))), string(masked(webText, "OPTIONS"))
+	ping, more := string(masked(webFin|webPing, "")), string(masked(webContinuation, "x"))
+	say := func(texts ...string) func(net.Conn) {
+		return func(c net.Conn) {
+			for _, text := range texts {
+				drip(c, text, len(text), time.Second)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		client func(net.Conn)
+		want   timed
+	}{
+		{"says nothing", say(hello), timed{10 * time.Second, 1}},
+		{"pings alone", say(hello, strings.Repeat(ping, 3), ping, ping, ping, ping, ping, ping, ping, ping, ping), timed{10 * time.Second, 1}},
+		{"one fragment", say(hello+msg, part), timed{6 * time.Second, 1}},
+		{"one fragment, first of all", say(hello, part), timed{6 * time.Second, 1}},
+		{"one fragment with the message before", say(hello + msg + part), timed{5 * time.Second, 1}},
+		{"fragments without end", say(hello+msg, part, more, more, more, more, more, more, more), timed{6 * time.Second, 1}},
+		{"pings between fragments", say(hello+msg, part, ping, ping, ping, ping, ping, ping, ping), timed{6 * time.Second, 1}},
+		{"half a ping between fragments", say(hello+msg, part, ping, ping[:1]), timed{6 * time.Second, 1}},
+		{"a fragment that comes slowly", say(hello+msg, part[:3], part[3:8], part[8:], more), timed{6 * time.Second, 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := closes(t, guard.WS, c.client); got != c.want {
 				t.Errorf("closed after %v with %d counted as too slow, want %v and %d", got.after, got.slow, c.want.after, c.want.slow)
 			}
 		})

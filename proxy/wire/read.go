@@ -13,6 +13,8 @@ type cutter interface {
 	frames(c *conn, p *patience, b []byte) (used int, err error)
 	// need is how long the frame at hand is, 0 while that is not known.
 	need() int
+	// open tells whether it keeps part of a message.
+	open() bool
 }
 
 // read gives the connection's messages to the handler until it closes. early is
@@ -36,19 +38,22 @@ func (c *conn) read(early []byte) {
 			return
 		}
 		buf = keep(buf, used, f.need())
-		if !c.readBy(p.deadline(len(buf) > 0, time.Now())) {
+		part := len(buf) > 0 || f.open()
+		if !c.readBy(p.deadline(part, time.Now())) {
 			return
 		}
 		n, err := c.net.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		if n == 0 && err != nil {
-			c.readFailed(err, &p, len(buf) > 0)
+			c.readFailed(err, &p, part)
 			return
 		}
 	}
 }
 
 func (f *framer) need() int { return f.length }
+
+func (f *framer) open() bool { return false } // a message stays in the buffer until it is whole
 
 // frames takes the whole frames that b begins with and tells their length.
 func (f *framer) frames(c *conn, p *patience, b []byte) (int, error) {

@@ -177,9 +177,9 @@ func (f *webFramer) frames(c *conn, p *patience, b []byte) (int, error) {
 		case webPing:
 			c.wire.count.keepAlives.Add(1)
 			_ = c.queueFrame(webPong, x.payload) // a full queue has better to do
-			p.frame(framePing, time.Now())
+			f.came(framePing, p)
 		case webPong:
-			p.frame(framePing, time.Now())
+			f.came(framePing, p)
 		case webClose:
 			if len(x.payload) == 1 {
 				return used, errWebCloseFrame
@@ -190,11 +190,26 @@ func (f *webFramer) frames(c *conn, p *patience, b []byte) (int, error) {
 			if err != nil {
 				return used, err
 			}
+			kind := frameNone
 			if done {
-				p.frame(c.webMessage(msg), time.Now())
+				kind = c.webMessage(msg)
 			}
+			f.came(kind, p)
 		}
 	}
+}
+
+// open tells whether a message in fragments waits for the rest of them.
+func (f *webFramer) open() bool { return f.opcode != 0 }
+
+// came tells that a frame has come. Within a message in fragments none begins its
+// time anew, whether it is one of them or a ping between two.
+func (f *webFramer) came(kind frame, p *patience) {
+	if f.open() {
+		p.alive(time.Now())
+		return
+	}
+	p.frame(kind, time.Now())
 }
 
 // webMessage takes one message. Line ends alone are a keep-alive (RFC 5626
