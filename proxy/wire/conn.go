@@ -32,7 +32,9 @@ type conn struct {
 	out     []byte     // waits to be written
 	spare   []byte     // the buffer of the write before, for the next one
 	writing int        // octets of the write under way
+	served  bool       // it has a reader and a writer
 	leaving error      // why the connection closes once nothing waits; nil: it stays
+	by      time.Time  // when one that leaves closes at the latest
 }
 
 // web tells whether it is a WebSocket.
@@ -56,17 +58,6 @@ func (c *conn) queue(msg []byte) error {
 // queueFrame queues a frame of a WebSocket.
 func (c *conn) queueFrame(opcode byte, payload []byte) error {
 	return c.add(payload, func(dst []byte) []byte { return appendWebFrame(dst, opcode, payload) })
-}
-
-// leave makes the connection close when what waits has been written, and last
-// behind it.
-func (c *conn) leave(last []byte, why error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.leaving == nil {
-		c.leaving, c.out = why, append(c.out, last...)
-	}
-	c.look()
 }
 
 func (c *conn) add(msg []byte, write func(dst []byte) []byte) error {
@@ -130,7 +121,7 @@ func (c *conn) attach(n net.Conn) {
 func (c *conn) readBy(t time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.ctx.Err() == nil && c.net.SetReadDeadline(t) == nil
+	return c.ctx.Err() == nil && c.leaving == nil && c.net.SetReadDeadline(t) == nil
 }
 
 // writeBy is readBy of writing.
@@ -143,6 +134,9 @@ func (c *conn) writeBy(t time.Time) bool {
 // serve reads and writes until the connection closes. early is what it has sent
 // already.
 func (c *conn) serve(early []byte) {
+	c.mu.Lock()
+	c.served = true
+	c.mu.Unlock()
 	var writer sync.WaitGroup
 	writer.Go(c.write)
 	c.read(early)
@@ -177,7 +171,11 @@ func (c *conn) write() {
 func (c *conn) waiting() ([]byte, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ctx.Err() != nil || c.net.SetWriteDeadline(time.Now().Add(c.wire.limits.Write)) != nil {
+	by := time.Now().Add(c.wire.limits.Write)
+	if c.leaving != nil && c.by.Before(by) {
+		by = c.by
+	}
+	if c.ctx.Err() != nil || c.net.SetWriteDeadline(by) != nil {
 		return nil, false
 	}
 	out := c.out
@@ -196,13 +194,14 @@ func (c *conn) written(out []byte) bool {
 	why, last := c.leaving, len(c.out) == 0
 	c.mu.Unlock()
 	if why != nil && last {
-		c.close(why)
+		c.endWriting(why)
 		return false
 	}
 	return true
 }
 
-// farewell is how long a TLS session has to say that it ends.
+// farewell is how long a TLS session has to say that it ends, and a WebSocket when
+// we stop.
 const farewell = 100 * time.Millisecond
 
 // hangUp closes the socket. A TLS session says so first, RFC 8446 section 6.1,

@@ -52,8 +52,10 @@ type Limits struct {
 	Handshake    time.Duration // for TLS to be agreed, and again for a WebSocket; 5 s
 	FirstMessage time.Duration // for an accepted connection's first message to be whole; 10 s
 	Partial      time.Duration // for a message that began to be whole; 5 s
-	Linger       time.Duration // for answers, from the last message of a far end that then ends its side; 5 s
+	Linger       time.Duration // for answers, from the last message of a far end that then ends its side, and for a WebSocket to end; 5 s
 	Idle         time.Duration // without a message or a keep-alive; 15 min
+	Ping         time.Duration // without anything from a WebSocket before it is asked whether it is there; 30 s
+	Pong         time.Duration // for its answer; 10 s
 	Write        time.Duration // for a write to be taken; 5 s
 	Connect      time.Duration // for a connection of ours, with TLS; 5 s
 
@@ -77,6 +79,8 @@ func (l Limits) withDefaults() Limits {
 		Partial:       cmp.Or(l.Partial, 5*time.Second),
 		Linger:        cmp.Or(l.Linger, 5*time.Second),
 		Idle:          cmp.Or(l.Idle, 15*time.Minute),
+		Ping:          cmp.Or(l.Ping, 30*time.Second),
+		Pong:          cmp.Or(l.Pong, 10*time.Second),
 		Write:         cmp.Or(l.Write, 5*time.Second),
 		Connect:       cmp.Or(l.Connect, 5*time.Second),
 		ReceiveBuffer: cmp.Or(l.ReceiveBuffer, 4<<20),
@@ -103,6 +107,8 @@ func (l Limits) check() error {
 		{"partial", int(l.Partial), 1},
 		{"linger", int(l.Linger), 1},
 		{"idle", int(l.Idle), 1},
+		{"ping", int(l.Ping), 1},
+		{"pong", int(l.Pong), 1},
 		{"write", int(l.Write), 1},
 		{"connect", int(l.Connect), 1},
 		{"receive buffer", l.ReceiveBuffer, 1},

@@ -25,7 +25,7 @@ func (c *conn) read(early []byte) {
 	if c.web() {
 		f = &webFramer{message: w.limits.Message}
 	}
-	p := newPatience(&w.limits, c.ours, time.Now())
+	p := newPatience(&w.limits, c.ours, c.web(), time.Now())
 	buf := append(make([]byte, 0, usualRead), early...)
 	for {
 		used, err := f.frames(c, &p, buf)
@@ -40,11 +40,12 @@ func (c *conn) read(early []byte) {
 		buf = keep(buf, used, f.need())
 		part := len(buf) > 0 || f.open()
 		if !c.readBy(p.deadline(part, time.Now())) {
+			c.drain(ErrClosed)
 			return
 		}
 		n, err := c.net.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		if n == 0 && err != nil {
+		if n == 0 && err != nil && !c.asks(err, &p, part) {
 			c.readFailed(err, &p, part)
 			return
 		}
@@ -75,13 +76,27 @@ func (f *framer) frames(c *conn, p *patience, b []byte) (int, error) {
 	}
 }
 
+// asks tells whether a read only failed because a WebSocket said nothing for
+// Limits.Ping, and asks its far end whether it is there.
+func (c *conn) asks(err error, p *patience, part bool) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || part || !p.ask(time.Now()) {
+		return false
+	}
+	_ = c.queueFrame(webPing, nil) // who takes nothing will not answer either
+	return true
+}
+
 // readFailed closes the connection, or lets it linger when its far end only
-// says that it sends no more.
-func (c *conn) readFailed(err error, p *patience, begun bool) {
+// says that it sends no more. A WebSocket says that with a close frame.
+func (c *conn) readFailed(err error, p *patience, part bool) {
+	late := errors.Is(err, os.ErrDeadlineExceeded) && c.ctx.Err() == nil
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded) && (begun || p.unheard()):
-		c.refuse(TooSlow, err)
-	case errors.Is(err, io.EOF) && !c.ours:
+	case c.leaves():
+	case late && (part || p.unheard()):
+		c.tooSlow(err)
+	case late && c.web():
+		c.part(errWebSilent)
+	case errors.Is(err, io.EOF) && !c.ours && !c.web():
 		c.linger(time.Until(p.message.Add(c.wire.limits.Linger)))
 	}
 	c.close(err)

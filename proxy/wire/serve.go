@@ -191,7 +191,7 @@ func (w *Wire) stop() {
 	w.mu.Lock()
 	w.running = false
 	for _, c := range w.conns {
-		c.close(ErrStopped)
+		c.stopped()
 	}
 	w.mu.Unlock()
 	w.tasks.Wait()

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"encoding/binary"
-	"errors"
 	"time"
 	"unicode/utf8"
 )
@@ -23,37 +22,17 @@ const (
 
 // The close codes that we send, RFC 6455 section 7.4.1.
 const (
-	webNormal   = 1000
-	webProtocol = 1002
-	webNotText  = 1007
-	webTooLong  = 1009
+	webGoingAway = 1001
+	webProtocol  = 1002
+	webNotText   = 1007
+	webPolicy    = 1008
+	webTooLong   = 1009
 )
 
 const (
 	webFin     = 0x80 // in the first octet
 	webMask    = 0x80 // in the second
 	maxControl = 125  // octets of a control frame's payload, RFC 6455 section 5.5
-)
-
-// A webError is why a WebSocket closes, with the code that its far end is told.
-type webError struct {
-	code uint16
-	text string
-}
-
-// Error is error's.
-func (e *webError) Error() string { return e.text }
-
-var (
-	errWebReserved   = &webError{webProtocol, "a frame has reserved bits or an opcode that does not exist"}
-	errWebUnmasked   = &webError{webProtocol, "a frame of a client is not masked"}
-	errWebLength     = &webError{webProtocol, "a frame writes its length in more octets than it needs"}
-	errWebControl    = &webError{webProtocol, "a control frame is in fragments or too long"}
-	errWebFragments  = &webError{webProtocol, "the fragments of a message are out of order"}
-	errWebLong       = &webError{webTooLong, "the message is longer than its limit"}
-	errWebNotUTF8    = &webError{webNotText, "a text message is not UTF-8"}
-	errWebFarewell   = &webError{webNormal, "the far end says goodbye"}
-	errWebCloseFrame = &webError{webProtocol, "a close frame holds half a code"}
 )
 
 // A webFramer cuts what a WebSocket client sends into messages. Fragments are put
@@ -131,7 +110,7 @@ func webLength(b []byte) (head int, length uint64, err error) {
 			return 0, 0, nil
 		}
 		head, length = 10, binary.BigEndian.Uint64(b[2:])
-		if length < 1<<16 {
+		if length < 1<<16 || length>>63 != 0 {
 			err = errWebLength
 		}
 	}
@@ -181,10 +160,7 @@ func (f *webFramer) frames(c *conn, p *patience, b []byte) (int, error) {
 		case webPong:
 			f.came(framePing, p)
 		case webClose:
-			if len(x.payload) == 1 {
-				return used, errWebCloseFrame
-			}
-			return used, errWebFarewell
+			return used, readClose(x.payload)
 		default:
 			msg, done, err := f.whole(x)
 			if err != nil {
@@ -247,17 +223,4 @@ func opcodeOf(msg []byte) byte {
 		return webText
 	}
 	return webBinary
-}
-
-// part says goodbye to a WebSocket and why, and closes when that is written.
-func (c *conn) part(err error) {
-	code := uint16(webProtocol)
-	if e, ok := errors.AsType[*webError](err); ok {
-		code = e.code
-	}
-	if code != webNormal {
-		c.wire.count.drop(BadFraming)
-		c.wire.refused(c.flow, BadFraming)
-	}
-	c.leave(appendWebFrame(nil, webClose, binary.BigEndian.AppendUint16(nil, code)), err)
 }

@@ -150,7 +150,7 @@ func TestWebSocketInPieces(t *testing.T) {
 func TestWebSocketBrokenFrames(t *testing.T) {
 	refused := make(chan Reason, 1)
 	h := newTap()
-	_, client := webServer(t, listen(guard.WS), Options{Limits: Limits{Message: 1000}, Refused: func(_ Flow, r Reason) { refused <- r }}, h)
+	_, client := webServer(t, listen(guard.WS), Options{Limits: Limits{Message: 1000, Linger: 10 * time.Millisecond}, Refused: func(_ Flow, r Reason) { refused <- r }}, h)
 	for _, x := range []struct {
 		name string
 		sent []byte
@@ -166,10 +166,20 @@ func TestWebSocketBrokenFrames(t *testing.T) {
 		{"a message within another", slicesOf(masked(webText, "x"), masked(webFin|webText, "y")), webProtocol},
 		{"too long", masked(webFin|webText, strings.Repeat("x", 1001)), webTooLong},
 		{"too long in fragments", slicesOf(masked(webText, strings.Repeat("x", 600)), masked(webContinuation, strings.Repeat("x", 600))), webTooLong},
-		{"too long to count", []byte("\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff"), webTooLong},
+		{"too long to count", []byte("\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff"), webTooLong},
+		{"a negative length", []byte("\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff"), webProtocol},
+		{"text in fragments that is none", slicesOf(masked(webText, "\xc3"), masked(webFin|webContinuation, "\xc3")), webNotText},
 		{"a length in too many octets", []byte("\x82\xfe\x00\x05mask12345"), webProtocol},
 		{"text that is none", masked(webFin|webText, "\xff\xfe"), webNotText},
 		{"half a close code", masked(webFin|webClose, "\x03"), webProtocol},
+		{"a close code below all", masked(webFin|webClose, "\x00\x00"), webProtocol},
+		{"the close code of no code", masked(webFin|webClose, "\x03\xed"), webProtocol},
+		{"the close code of a lost connection", masked(webFin|webClose, "\x03\xee"), webProtocol},
+		{"the close code of a failed handshake", masked(webFin|webClose, "\x03\xf7"), webProtocol},
+		{"a close code that is nobody's", masked(webFin|webClose, "\x07\xd0"), webProtocol},
+		{"a close code above all", masked(webFin|webClose, "\x13\x88"), webProtocol},
+		{"a reason that is no text", masked(webFin|webClose, "\x03\xe8\xff"), webNotText},
+		{"a close frame in fragments", masked(webClose, "\x03\xe8"), webProtocol},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			c := browser(t, client)
