@@ -39,7 +39,9 @@ type Listener struct {
 type Limits struct {
 	Datagram int // largest UDP message taken, octets; 8192
 	Message  int // largest message taken from a connection, octets; 65535
-	Header   int // largest part of it before the body, octets; 16384
+	Header   int // largest part of it before the body, and largest opening handshake of a WebSocket, octets; 16384
+
+	HeaderLines int // of such a handshake; 64
 
 	// Accepted connections and those we open do not take each other's places, so
 	// that a crowd at the door does not cut us off from next hops.
@@ -69,6 +71,7 @@ func (l Limits) withDefaults() Limits {
 		Datagram:      cmp.Or(l.Datagram, 8192),
 		Message:       cmp.Or(l.Message, 65535),
 		Header:        cmp.Or(l.Header, 16384),
+		HeaderLines:   cmp.Or(l.HeaderLines, 64),
 		Connections:   cmp.Or(l.Connections, 8192),
 		PerSource:     cmp.Or(l.PerSource, 256),
 		Outbound:      cmp.Or(l.Outbound, 1024),
@@ -97,6 +100,7 @@ func (l Limits) check() error {
 		{"datagram", l.Datagram, 1},
 		{"message", l.Message, 1},
 		{"header", l.Header, 1},
+		{"header lines", l.HeaderLines, 1},
 		{"connections", l.Connections, 1},
 		{"per source", l.PerSource, 1},
 		{"outbound", l.Outbound, 1},

@@ -33,8 +33,8 @@ func masked(first byte, payload string) []byte {
 const hello = "GET / HTTP/1.1\r\nHost: pbx.example.com\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: chat, sip\r\n\r\n"
 
-// welcome is the answer to hello; RFC 6455 section 1.3 has the hash of that key.
-const welcome = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: sip\r\n" +
+// welcomed is the answer to hello; RFC 6455 section 1.3 has the hash of that key.
+const welcomed = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: sip\r\n" +
 	"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 
 // browser is a WebSocket that is open.
@@ -42,7 +42,7 @@ func browser(t testing.TB, client func(testing.TB) net.Conn) net.Conn {
 	t.Helper()
 	c := client(t)
 	write(t, c, hello)
-	if got := readMessage(t, c, len(welcome)); got != welcome {
+	if got := readMessage(t, c, len(welcomed)); got != welcomed {
 		t.Fatalf("the answer is\n%s", got)
 	}
 	return c
@@ -206,7 +206,7 @@ func TestWebSocketHandshakes(t *testing.T) {
 	l.WebPath = "/sip"
 	good := strings.Replace(hello, "GET / ", "GET /sip ", 1)
 	h := newTap()
-	_, client := webServer(t, l, Options{Limits: Limits{Header: 2000}, Refused: func(_ Flow, r Reason) { refused <- r }}, h)
+	_, client := webServer(t, l, Options{Limits: Limits{Header: 2000, HeaderLines: 20, Linger: 10 * time.Millisecond}, Refused: func(_ Flow, r Reason) { refused <- r }}, h)
 	for _, x := range []struct {
 		name, from, to, want string
 		why                  Reason
@@ -221,12 +221,45 @@ func TestWebSocketHandshakes(t *testing.T) {
 		{"POST", "GET", "POST", "405", BadUpgrade},
 		{"a browser that only looks", "Upgrade: websocket\r\n", "", "426", BadUpgrade},
 		{"an old version", "Version: 13", "Version: 8", "426", BadUpgrade},
-		{"HTTP/1.0", "HTTP/1.1", "HTTP/1.0", "426", BadUpgrade},
+		{"no version", "Sec-WebSocket-Version: 13\r\n", "", "426", BadUpgrade},
+		{"two versions", "\r\n\r\n", "\r\nSec-WebSocket-Version: 13\r\n\r\n", "426", BadUpgrade},
+		{"HTTP/1.0", "HTTP/1.1", "HTTP/1.0", "505", BadUpgrade},
+		{"HTTP/1.2", "HTTP/1.1", "HTTP/1.2", "505", BadUpgrade},
+		{"HTTP/3.7", "HTTP/1.1", "HTTP/3.7", "505", BadUpgrade},
+		{"HTTP/11.1", "HTTP/1.1", "HTTP/11.1", "", BadUpgrade},
+		{"http/1.1", "HTTP/1.1", "http/1.1", "", BadUpgrade},
+		{"two blanks", "/sip HTTP", "/sip  HTTP", "", BadUpgrade},
+		{"a query", "GET /sip ", "GET /sip?token=x ", "101", 0},
+		{"a whole URI", "GET /sip ", "GET http://pbx.example.com/sip ", "400", BadUpgrade},
+		{"no host", "Host: pbx.example.com\r\n", "", "400", BadUpgrade},
+		{"an empty host", "Host: pbx.example.com", "Host: ", "400", BadUpgrade},
+		{"two hosts", "\r\n\r\n", "\r\nhost: evil.example\r\n\r\n", "400", BadUpgrade},
+		{"two hosts in one", "Host: pbx.example.com", "Host: pbx.example.com, evil.example", "400", BadUpgrade},
+		{"a host with a user", "Host: ", "Host: evil@", "400", BadUpgrade},
+		{"a host with a path", "Host: pbx.example.com", "Host: pbx.example.com/x", "400", BadUpgrade},
+		{"a folded line", "Upgrade: websocket", "Upgrade:\r\n websocket", "400", BadUpgrade},
+		{"a line without CR", "Upgrade: websocket\r\n", "X: y\nUpgrade: websocket\r\n", "400", BadUpgrade},
+		{"a blank before the colon", "Upgrade: ", "Upgrade : ", "400", BadUpgrade},
+		{"a line that is none", "\r\n\r\n", "\r\nnothing\r\n\r\n", "400", BadUpgrade},
+		{"a zero octet", "chat", "ch\x00at", "400", BadUpgrade},
+		{"Upgrade among others", "Upgrade: websocket", "upgrade: h2c , WebSocket", "101", 0},
+		{"Upgrade of another", "Upgrade: websocket", "Upgrade: websockets", "426", BadUpgrade},
+		{"Connection of another", "keep-alive, Upgrade", "keep-alive", "426", BadUpgrade},
+		{"Connection in two lines", "keep-alive, Upgrade", "keep-alive\r\nConnection: ,UPGRADE", "101", 0},
+		{"two keys", "\r\n\r\n", "\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", "400", BadUpgrade},
+		{"a short key", "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25j", "400", BadUpgrade},
+		{"a long key", "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQAA", "400", BadUpgrade},
+		{"a protocol in capitals", "chat, sip", "SIP", "400", BadUpgrade},
+		{"a body of nothing", "\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n", "101", 0},
+		{"a body in pieces", "\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400", BadUpgrade},
+		{"many lines", "\r\n\r\n", strings.Repeat("\r\nX: y", 14) + "\r\n\r\n", "101", 0},
+		{"too many lines", "\r\n\r\n", strings.Repeat("\r\nX: y", 15) + "\r\n\r\n", "431", BadUpgrade},
 		{"no key", "dGhlIHNhbXBsZSBub25jZQ==", "x", "400", BadUpgrade},
 		{"another protocol", "chat, sip", "chat", "400", BadUpgrade},
 		{"a body", "\r\n\r\n", "\r\nContent-Length: 5\r\n\r\nhello", "400", BadUpgrade},
 		{"no HTTP", "GET /sip HTTP/1.1", "OPTIONS sip:a SIP/2.0", "", BadUpgrade},
-		{"too long", "\r\n\r\n", "\r\nX: " + strings.Repeat("x", 3000) + "\r\n\r\n", "", BadUpgrade},
+		{"too long", "\r\n\r\n", "\r\nX: " + strings.Repeat("x", 3000) + "\r\n\r\n", "431", BadUpgrade},
+		{"TLS at the wrong port", "GET", "\x16\x03\x01", "", BadUpgrade},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			c := client(t)
