@@ -115,32 +115,78 @@ func (p *plan) emergencyCall(m *guard.Message) bool {
 		const sos = "service:sos"
 		return len(user) >= len(sos) && strings.EqualFold(user[:len(sos)], sos) && (len(user) == len(sos) || user[len(sos)] == '.')
 	}
+	if escapes(user, ';') {
+		return false // "112%3B00881...": there is more than the number
+	}
 	var room [maxDialed]byte
 	return p.isEmergency(p.dialed(&room, user))
 }
 
+// escapes tells whether a text has a certain character as an escape.
+func escapes(text string, want byte) bool {
+	for i := 0; i+2 < len(text); i++ {
+		if text[i] != '%' {
+			continue
+		}
+		high, ok := nibble(text[i+1])
+		low, ok2 := nibble(text[i+2])
+		if ok && ok2 && high<<4|low == want {
+			return true
+		}
+	}
+	return false
+}
+
 // diverted tells whether a URI names more than its number, such as a routing number
-// (RFC 4694) or another host to go to: whoever follows that does not call for help.
+// (RFC 4694), digits to dial afterwards or another host to go to: whoever follows
+// that does not call for help.
 func diverted(x *index.Message, user string) bool {
-	if _, ok := x.Param(x.URI.Params, "maddr"); ok {
-		return true
+	for _, name := range [...]string{"maddr", "rn", "postd"} {
+		if _, ok := x.Param(x.URI.Params, name); ok {
+			return true
+		}
 	}
 	_, inUser, _ := strings.Cut(user, ";")
 	params := ""
 	if strings.EqualFold(x.Text(x.URI.Scheme), "tel") {
 		params = x.Text(x.URI.Params)
 	}
+	contexts := 0
 	for _, rest := range [...]string{inUser, params} {
 		for rest != "" {
 			var one string
 			one, rest, _ = strings.Cut(strings.TrimPrefix(rest, ";"), ";")
-			if name, _, _ := strings.Cut(one, "="); one != "" && !strings.EqualFold(name, "phone-context") {
+			name, value, _ := strings.Cut(one, "=")
+			switch {
+			case one == "":
+			case !strings.EqualFold(name, "phone-context") || contexts > 0 || !place(value):
 				return true
+			default:
+				contexts++
 			}
 		}
 	}
-	return false
+	return !x.URI.Password.Empty()
 }
+
+// place tells whether a phone-context names a country, an area or a domain, and no
+// more digits than that: before an emergency number they would be a number to dial.
+func place(context string) bool {
+	global, digits := strings.HasPrefix(context, "+"), 0
+	for i := range len(context) {
+		switch c := context[i]; {
+		case '0' <= c && c <= '9':
+			digits++
+		case c == '+' && i == 0, c == '-', c == '.':
+		case global || c|0x20 < 'a' || c|0x20 > 'z':
+			return false
+		}
+	}
+	return context != "" && (!global || digits <= longestPlace)
+}
+
+// longestPlace is how many digits a country code and the beginning of an area have.
+const longestPlace = 4
 
 // transfer is the number that a REFER wants a call to go to.
 func (p *plan) transfer(m *guard.Message) string {

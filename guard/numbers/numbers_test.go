@@ -280,6 +280,13 @@ func TestDivertedIsNoEmergency(t *testing.T) {
 		"sip:112@x": true, "sip:1-1-2@x;user=phone": true, "sip:112;phone-context=+371@x": true, "tel:112;phone-context=+371": true,
 		"sip:112;rn=+88112345678@x": false, "tel:112;rn=+88112345678": false, "sip:112;npdi;rn=+881@x": false, "sip:112@x;maddr=198.51.100.9": false,
 		"tel:112;ext=5": false, "sip:112%23@x": false,
+		"sip:112%3B00881612345678@x": false, "sip:112%3bpostd=00881612345678@x": false, "sip:112;postd=00881612345678@x": false,
+		"sip:112@x;postd=00881612345678": false, "sip:112@x;rn=+881612345678": false, "sip:112:00881612345678@x": false,
+		"tel:112;phone-context=+88161234567": false, "sip:112;phone-context=a,00881612345678@x": false,
+		"tel:112;phone-context=+371;phone-context=+881612345678": false, "sip:112;@x": true,
+		"tel:112;phone-context=+1-914": true, "tel:112;phone-context=ims.mnc001.mcc247.3gppnetwork.org": true,
+		"sip:112,00881612345678@x": false, "sip:112w00881612345678@x": false, "sip:112+881612345678@x": false,
+		"sip:00881612345678+112@x": false, "sip:112x00881612345678@x": false, "sip:112*00881612345678@x": false,
 	} {
 		if got := p.emergencyCall(call(t, "INVITE", target)); got != want {
 			t.Errorf("%s: %v, want %v", target, got, want)
