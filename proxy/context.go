@@ -20,6 +20,7 @@ type exchange struct {
 	peer    string
 	trust   guard.Trust
 	proven  bool
+	weight  int  // octets that an unproven source may have us keep for it
 	inside  bool // from a next hop
 	initial bool // without To tag
 
@@ -62,7 +63,7 @@ func (p *Proxy) ended(c *reqContext) {
 	c.Discard(&x.request)
 	c.Discard(&x.best)
 	if x.origin == nil && !x.proven {
-		p.unproven.Add(-1)
+		p.unproven.add(-1, -x.weight)
 	}
 	if x.origin != nil {
 		x.origin.over()

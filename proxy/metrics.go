@@ -102,6 +102,9 @@ func newMetrics(p *Proxy, r prometheus.Registerer) *metrics {
 			Name: "ringfence_transactions", Help: "Requests that are under way.",
 		}, func() float64 { return float64(p.table.Counts().Up) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "ringfence_transaction_memory_bytes", Help: "Octets of messages that transactions keep.",
+		}, func() float64 { return float64(p.table.Held()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "ringfence_calls_active", Help: "Calls that are up.",
 		}, func() float64 { return float64(p.calls.Counts().Up) }),
 	)

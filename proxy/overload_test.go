@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ringfence/guard"
+	"ringfence/proxy/trust"
 )
 
 // TestOverload fills the table: new calls are shed first and told to come back
@@ -105,8 +106,69 @@ func TestUnprovenSourcesShareAPart(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		l.got()
-		if n := l.p.unproven.Load(); n != 0 {
+		if n := l.p.unproven.n.Load() + l.p.unproven.octets.Load(); n != 0 {
 			t.Errorf("%d of nobody are left", n)
 		}
 	})
 }
+
+// TestMemoryOfTransactions fills the memory with long messages: nobody's come to
+// their part first, then strangers are shed, then new calls of those who are trusted,
+// and what belongs to a call gets through until there is none left.
+func TestMemoryOfTransactions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const memory = 16 << 20
+		l := newLab(t, office, func(_ *Config, o *Options) {
+			o.Memory, o.Limits.Message, o.PerSource = memory, 65535, 100000
+			wide := trust.Rate{PerSecond: 1e6, Burst: 1e6}
+			o.Trust.UnknownRate, o.Trust.ChallengedRate, o.Trust.TrustedRate, o.Trust.Pipe = wide, wide, wide, wide
+		})
+		n := 0
+		long := strings.Repeat("X-Long: "+strings.Repeat("x", 1500)+"\n", 2)
+		say := func(from, to string) (got string) {
+			n++
+			msg := strings.Replace(l.request(from, "INVITE", "100@example.com", ""), "z9hG4bK-", fmt.Sprintf("z9hG4bK%d-", n), 1)
+			l.send(from, strings.NewReplacer("Call-ID: ", fmt.Sprintf("%sCall-ID: %d-", long, n), "To: <sip:100@example.com>", "To: <sip:100@example.com>"+to).Replace(msg))
+			for _, s := range l.got() {
+				got = s.msg
+			}
+			return got
+		}
+		fill := func(from string) int64 {
+			for range memory / 1000 {
+				if got := say(from, ""); !strings.HasPrefix(got, "INVITE") {
+					return l.p.table.Held()
+				}
+			}
+			t.Fatalf("%d messages of %s, and %d octets are held", n, from, l.p.table.Held())
+			return 0
+		}
+		if held := fill("alice"); held < memory/8 || held > memory/2 {
+			t.Errorf("nobody's messages hold %d of %d octets", held, memory)
+		}
+		flow := trustFlow(l.flow("alice"))
+		l.p.trust.Promote(flow, guard.Challenged, time.Now())
+		if held := fill("alice"); held < memory/2 || held > memory*8/10 {
+			t.Errorf("those of strangers hold %d of %d octets", held, memory)
+		}
+		if got := say("alice", ";tag=invented"); strings.HasPrefix(got, "INVITE") {
+			t.Error("a stranger that says it belongs to a call finds room")
+		}
+		l.p.trust.Promote(flow, guard.Trusted, time.Now())
+		if held := fill("alice"); held < memory*8/10 || held > memory*95/100 {
+			t.Errorf("with those of trusted sources, %d of %d octets are held", held, memory)
+		}
+		if got := say("alice", ";tag=known"); strings.HasPrefix(got, "SIP/2.0 503") {
+			t.Errorf("a request within a dialog is shed: %s", got)
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		l.got()
+		if held := l.p.table.Held(); held > shardsTold {
+			t.Errorf("%d octets are held when all is over", held)
+		}
+	})
+}
+
+// shardsTold is what the shards of the table need not tell of what they hold.
+const shardsTold = 32 * 64 << 10

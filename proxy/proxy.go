@@ -158,6 +158,7 @@ type Options struct {
 
 	Transactions  int           // at once; default 524288
 	Unproven      int           // of these of all sources together that have not proved their address; default a quarter
+	Memory        int64         // octets of their messages; default 1 GiB
 	PerSource     int           // transactions of one source that wait for an answer; default 256
 	Forks         int           // bindings one request goes to; default 8
 	Amplification float64       // bytes we send to an unproven source for one of its own; default 2

@@ -268,11 +268,16 @@ func (p *Proxy) begin(w *worker, f wire.Flow, key transaction.Key) *reqContext {
 	c.Server.Reliable, c.Server.Mute = f.Transport.Stream(), !w.msg.Proven
 	c.Data.begin(w, w.msg.At)
 	if !w.msg.Proven {
-		p.unproven.Add(1)
+		c.Data.weight = copies * len(w.in.Raw())
+		p.unproven.add(1, c.Data.weight)
 	}
 	p.weigh(w, &c.Data)
 	return c
 }
+
+// copies is how many copies of a request are kept at the least: the one that was
+// judged, and the one that left.
+const copies = 2
 
 // weigh finds out what the credentials of a request are worth.
 func (p *Proxy) weigh(w *worker, x *exchange) {

@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,7 +37,7 @@ type Proxy struct {
 	listeners  []*listener
 	wire       Wire
 	table      *transaction.Table[wire.Flow, exchange]
-	unproven   atomic.Int64 // transactions of sources that have not proved their address
+	unproven   unproven // transactions of sources that have not proved their address
 	routes     *route.Routes
 	calls      *dialog.Table
 	trust      *trust.Table
@@ -79,6 +78,7 @@ func New(c Config, o Options) (*Proxy, error) {
 	o.Limits.Message = cmp.Or(o.Limits.Message, index.DefaultStream)
 	o.Transactions = cmp.Or(o.Transactions, 524288)
 	o.Unproven = cmp.Or(o.Unproven, max(o.Transactions/4, 1))
+	o.Memory = cmp.Or(o.Memory, 1<<30)
 	o.PerSource = cmp.Or(o.PerSource, 256)
 	o.Forks = min(cmp.Or(o.Forks, 8), transaction.MaxClients)
 	o.Amplification = cmp.Or(o.Amplification, 2)
@@ -133,7 +133,7 @@ func (p *Proxy) keys() {
 // rooms makes the tables beside the proxy.
 func (p *Proxy) rooms(ctx context.Context) (err error) {
 	p.table, err = transaction.New(transaction.Options[wire.Flow, exchange]{
-		Max: p.o.Transactions, PerSource: p.o.PerSource, Now: p.now,
+		Max: p.o.Transactions, Memory: p.o.Memory, PerSource: p.o.PerSource, Now: p.now,
 		Send: p.transmit, Trying: p.trying, Failed: p.failed, Gone: p.streams.gone, Ended: p.ended,
 	})
 	if err != nil {

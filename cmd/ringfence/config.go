@@ -134,6 +134,7 @@ type webhookConfig struct {
 type limitsConfig struct {
 	Transactions int  `yaml:"transactions"`
 	Unproven     int  `yaml:"unproven_transactions"`
+	Memory       size `yaml:"transaction_memory"` // bytes of the messages of transactions
 	PerSource    int  `yaml:"transactions_per_source"`
 	Calls        int  `yaml:"calls"`
 	Questions    int  `yaml:"call_questions_per_second"`

@@ -226,6 +226,9 @@ func (c *config) fill(state string) {
 	number(&c.Limits.Meters, 65536)
 	number(&c.Limits.Workers, 1)
 	number(&c.Limits.Watchers, 8)
+	if c.Limits.Memory == 0 {
+		c.Limits.Memory = 1 << 30
+	}
 	if c.Limits.WatchBuffer == 0 {
 		c.Limits.WatchBuffer = 4 << 20
 	}

@@ -61,7 +61,7 @@ func (g *guardian) openProxy(emergencies *numbers.Emergencies, sockets []*os.Fil
 		Engine: g.engine, Challenger: g.auth, Accounts: g.auth.Local(), Screen: g.screen.soft, Inherited: sockets, Store: g.store,
 		Keys:      proxy.Keys{Branch: branch.Current, PreviousBranch: branch.Previous, Token: token.Current, PreviousToken: token.Previous},
 		Malformed: g.malformed, Grace: g.screen.grace, Banned: g.screen.soft.Banned, Emergency: emergencies.Is, Tap: g.tap,
-		Transactions: c.Limits.Transactions, Unproven: c.Limits.Unproven, PerSource: c.Limits.PerSource, Questions: c.Limits.Questions,
+		Transactions: c.Limits.Transactions, Unproven: c.Limits.Unproven, Memory: int64(c.Limits.Memory), PerSource: c.Limits.PerSource, Questions: c.Limits.Questions,
 		Limits: wire.Limits{Datagram: c.Limits.Datagram, Message: c.Limits.Message, Connections: c.Limits.Connections, PerSource: c.Limits.PerAddress},
 		// How much one flow may send is for rules to say; here stand only the
 		// bounds that keep unproven sources out of everybody else's way.

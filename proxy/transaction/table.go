@@ -25,6 +25,7 @@ type Table[F, T any] struct {
 	start   time.Time
 	now     atomic.Uint32 // ticks since start
 	up      atomic.Int64
+	held    atomic.Int64  // octets of messages
 	local   atomic.Uint32 // spreads contexts without a key over the shards
 	full    atomic.Uint64
 	refused atomic.Uint64
@@ -48,6 +49,7 @@ func New[F, T any](o Options[F, T]) (*Table[F, T], error) {
 		return nil, errors.New("a transaction table needs Send, Failed and a clock")
 	}
 	o.Max = cmp.Or(o.Max, 524288)
+	o.Memory = cmp.Or(o.Memory, 1<<30)
 	o.PerSource = cmp.Or(o.PerSource, 256)
 	o.Idle = cmp.Or(o.Idle, 256)
 	o.T1 = cmp.Or(o.T1, 500*time.Millisecond)
@@ -68,7 +70,7 @@ func New[F, T any](o Options[F, T]) (*Table[F, T], error) {
 	}
 	for i := range t.shards {
 		t.shards[i].keys = map[Key]uint32{}
-		t.shards[i].buffers.idle = o.Idle
+		t.shards[i].buffers.idle, t.shards[i].buffers.held = o.Idle, &t.held
 	}
 	return t, nil
 }
@@ -108,6 +110,10 @@ func (t *Table[F, T]) Begin(k Key, source netip.Addr, at time.Time) (c *Context[
 	n := k[1]
 	if k == (Key{}) {
 		n = uint64(t.local.Add(1))
+	}
+	if t.held.Load() >= t.o.Memory {
+		t.full.Add(1)
+		return nil, false, ErrMemory
 	}
 	if t.up.Add(1) > int64(t.o.Max) {
 		t.up.Add(-1)
@@ -180,9 +186,12 @@ func (s *shard[F, T]) release(c *Context[F, T]) {
 // Up is how many contexts are in use.
 func (t *Table[F, T]) Up() int { return int(t.up.Load()) }
 
+// Held is how many octets of messages are kept, to within 64 KiB a shard.
+func (t *Table[F, T]) Held() int64 { return max(t.held.Load(), 0) }
+
 // Counts says how full the table is.
 func (t *Table[F, T]) Counts() Counts {
-	return Counts{Up: t.Up(), Full: t.full.Load(), Source: t.refused.Load()}
+	return Counts{Up: t.Up(), Held: t.Held(), Full: t.full.Load(), Source: t.refused.Load()}
 }
 
 // Run turns the timers until ctx ends.

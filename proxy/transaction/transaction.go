@@ -44,9 +44,10 @@ const (
 // Options says how many transactions there may be and how patient they are.
 // Send, Failed and Now are required; every other zero field means its default.
 type Options[F, T any] struct {
-	Max       int // at once; default 524288
-	PerSource int // of one source without a final response; default 256
-	Idle      int // spare buffers kept for each size and shard; default 256
+	Max       int   // at once; default 524288
+	Memory    int64 // octets of their messages at which none begins any more; default 1 GiB
+	PerSource int   // of one source without a final response; default 256
+	Idle      int   // spare buffers kept for each size and shard; default 256
 
 	T1     time.Duration // round trip; default 500 ms
 	T2     time.Duration // longest time between retransmissions; default 4 s
@@ -76,13 +77,15 @@ type Options[F, T any] struct {
 // What keeps a transaction from beginning.
 var (
 	ErrFull   = errors.New("too many transactions")
+	ErrMemory = errors.New("the messages of transactions take too much memory")
 	ErrSource = errors.New("too many transactions of one source")
 )
 
 // Counts says how full a table is.
 type Counts struct {
 	Up     int    // contexts in use
-	Full   uint64 // requests that found no room
+	Held   int64  // octets of messages that are kept, to within 64 KiB a shard
+	Full   uint64 // requests that found no room, of either kind
 	Source uint64 // requests of sources that had too many
 }
 
