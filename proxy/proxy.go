@@ -107,6 +107,8 @@ type Wire interface {
 	// Connect is the flow to a far end, and for a stream begins to connect when
 	// there is none; what is sent meanwhile waits.
 	Connect(listener uint16, remote netip.AddrPort, serverName string) (wire.Flow, error)
+	// Keep tells that the far end of an accepted connection has earned its place.
+	Keep(connection uint64)
 	// Addresses are what the listeners are bound to, with their real ports.
 	Addresses() []netip.AddrPort
 	// Workers is how many workers call the handler.

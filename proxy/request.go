@@ -53,7 +53,7 @@ func (p *Proxy) request(w *worker, f wire.Flow, at time.Time) {
 	p.o.Engine.Judge(context.Background(), &w.msg, d)
 	p.metrics.judged(&w.msg, d)
 	if w.msg.Account != "" && !w.msg.Inside { // its credentials were accepted
-		p.trust.Promote(trustFlow(f), guard.Trusted, at)
+		p.earned(f, at)
 		w.msg.Trust, w.msg.Proven = guard.Trusted, true
 	}
 	if d.Verdict.Emergency && p.o.Grace != nil {
@@ -232,6 +232,14 @@ func (p *Proxy) malformed(w *worker, f wire.Flow, problem index.Problem, at time
 		return
 	}
 	p.reply(w, f, true, 400, "Bad Request", nil)
+}
+
+// earned notes that a flow was accepted, by us or by our servers.
+func (p *Proxy) earned(f wire.Flow, at time.Time) {
+	p.trust.Promote(trustFlow(f), guard.Trusted, at)
+	if f.Transport.Stream() {
+		p.wire.Keep(f.Conn)
+	}
 }
 
 func trustFlow(f wire.Flow) trust.Flow { return trust.Flow{Remote: f.Remote, Transport: f.Transport} }

@@ -112,7 +112,7 @@ func (p *Proxy) success(w *worker, c *reqContext, i int, f wire.Flow, at time.Ti
 		p.calls.Refresh(&w.in, at)
 	}
 	if x.answers {
-		p.trust.Promote(trustFlow(c.Server.Flow), guard.Trusted, at)
+		p.earned(c.Server.Flow, at)
 	}
 	p.relay(w, c, &w.in)
 	if x.method != index.Invite {

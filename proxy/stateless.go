@@ -143,7 +143,7 @@ func (p *Proxy) sendBack(w *worker, o *memo, asks bool, at time.Time) (stale boo
 	outside := !o.is(fromInside)
 	if outside && m.Status/100 == 2 {
 		if o.is(wasAnswer) {
-			p.trust.Promote(trustFlow(o.flow), guard.Trusted, at)
+			p.earned(o.flow, at)
 		}
 		if m.Method == index.Register {
 			p.restoreContacts(w, m)

@@ -32,6 +32,7 @@ type memoryWire struct {
 	listeners []Listener
 	mu        sync.Mutex
 	out       []sent            // guarded by mu
+	kept      []uint64          // connections that earned their place; guarded by mu
 	conns     map[string]uint64 // guarded by mu
 	refuse    map[netip.AddrPort]bool
 	quiet     bool // throw away what is sent
@@ -48,6 +49,12 @@ func (w *memoryWire) Send(_ int, f wire.Flow, msg []byte) error {
 	}
 	w.out = append(w.out, sent{f, string(msg)})
 	return nil
+}
+
+func (w *memoryWire) Keep(connection uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.kept = append(w.kept, connection)
 }
 
 func (w *memoryWire) Connect(listener uint16, remote netip.AddrPort, _ string) (wire.Flow, error) {

@@ -70,16 +70,32 @@ func (w *Wire) turnAway(f Flow, n net.Conn, r Reason) {
 
 // admit takes a connection into the tables and adds it to tasks, if there is room.
 func (w *Wire) admit(c *conn) bool {
+	silent, ok := w.enter(c)
+	if silent != nil {
+		silent.refuse(Displaced, errDisplaced)
+	}
+	return ok
+}
+
+// enter is admit; a connection that gave way for it is to be closed.
+func (w *Wire) enter(c *conn) (silent *conn, ok bool) {
+	now := w.now()
+	c.heard.Store(now.UnixNano())
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.running || w.accepted >= w.limits.Connections || w.sources[c.source] >= w.limits.PerSource {
-		return false
+	if !w.running || w.sources[c.source] >= w.limits.PerSource {
+		return nil, false
+	}
+	if w.accepted >= w.limits.Connections {
+		if silent, ok = w.displace(now); !ok {
+			return nil, false
+		}
 	}
 	w.accepted++
 	w.sources[c.source]++
 	w.conns[c.flow.Conn], c.counted = c, true
 	w.tasks.Add(1)
-	return true
+	return silent, true
 }
 
 // release makes room for another connection of the same source; mu is held.

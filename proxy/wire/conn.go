@@ -22,6 +22,7 @@ type conn struct {
 	source  netip.Prefix // what an accepted connection counts against
 	counted bool         // that it still does; guarded by wire.mu
 	far     farEnd       // of a connection of ours
+	standing
 
 	ctx  context.Context // ends when the connection is to close, with the reason
 	end  context.CancelCauseFunc

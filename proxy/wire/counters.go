@@ -14,6 +14,7 @@ const (
 	Screened      Reason = iota // the screen said no
 	TooLong                     // a datagram longer than its limit
 	TooMany                     // a connection above a limit
+	Displaced                   // a silent connection gave way to a new one
 	BadFraming                  // no one Content-Length that can be believed
 	TooSlow                     // a deadline passed: first message or partial message
 	BadHandshake                // TLS was not agreed, or not in time
@@ -30,7 +31,7 @@ const (
 )
 
 var reasonTexts = [...]string{
-	"screened", "too_long", "too_many", "bad_framing", "too_slow", "bad_handshake", "write_full",
+	"screened", "too_long", "too_many", "displaced", "bad_framing", "too_slow", "bad_handshake", "write_full",
 	"write_timeout", "send_failed", "send_too_long", "send_full", "connect_failed", "bad_upgrade", "foreign_origin", "receive_failed",
 }
 

@@ -56,6 +56,7 @@ type Limits struct {
 	Partial      time.Duration // for a message that began to be whole; 5 s
 	Linger       time.Duration // for answers, from the last message of a far end that then ends its side, and for a WebSocket to end; 5 s
 	Idle         time.Duration // without a message or a keep-alive; 15 min
+	Quiet        time.Duration // the same, before a connection of a stranger gives way when there is no room; 10 s
 	Ping         time.Duration // without anything from a WebSocket before it is asked whether it is there; 30 s
 	Pong         time.Duration // for its answer; 10 s
 	Write        time.Duration // for a write to be taken; 5 s
@@ -82,6 +83,7 @@ func (l Limits) withDefaults() Limits {
 		Partial:       cmp.Or(l.Partial, 5*time.Second),
 		Linger:        cmp.Or(l.Linger, 5*time.Second),
 		Idle:          cmp.Or(l.Idle, 15*time.Minute),
+		Quiet:         cmp.Or(l.Quiet, 10*time.Second),
 		Ping:          cmp.Or(l.Ping, 30*time.Second),
 		Pong:          cmp.Or(l.Pong, 10*time.Second),
 		Write:         cmp.Or(l.Write, 5*time.Second),
@@ -111,6 +113,7 @@ func (l Limits) check() error {
 		{"partial", int(l.Partial), 1},
 		{"linger", int(l.Linger), 1},
 		{"idle", int(l.Idle), 1},
+		{"quiet", int(l.Quiet), 1},
 		{"ping", int(l.Ping), 1},
 		{"pong", int(l.Pong), 1},
 		{"write", int(l.Write), 1},

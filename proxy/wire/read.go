@@ -29,6 +29,9 @@ func (c *conn) read(early []byte) {
 	buf := append(make([]byte, 0, usualRead), early...)
 	for {
 		used, err := f.frames(c, &p, buf)
+		if used > 0 {
+			c.heard.Store(w.now().UnixNano())
+		}
 		switch {
 		case err != nil && c.web():
 			c.part(err)
