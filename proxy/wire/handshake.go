@@ -101,16 +101,19 @@ func (o *opening) one(name string) (string, bool) {
 	return all[0], true
 }
 
-// lists tells whether a header of comma-separated tokens holds one.
-func (o *opening) lists(name string, is func(token string) bool) bool {
+// lists tells whether a header of comma-separated tokens holds one, and nothing but
+// tokens; those of Upgrade may have a version behind a slash.
+func (o *opening) lists(name string, is func(token string) bool) (found bool) {
 	for _, line := range o.all(name) {
 		for token := range strings.SplitSeq(line, ",") {
-			if is(strings.Trim(token, " \t")) {
-				return true
+			token = strings.Trim(token, " \t")
+			if token != "" && !isToken(strings.Replace(token, "/", "", 1)) {
+				return false
 			}
+			found = found || is(token)
 		}
 	}
-	return false
+	return found
 }
 
 // bodiless tells whether nothing follows the request but frames.

@@ -67,6 +67,8 @@ func (f *webFramer) next(b []byte) (webFrame, int, error) {
 		return x, 0, errWebUnmasked
 	case control && (!x.fin || b[1]&^webMask > maxControl):
 		return x, 0, errWebControl
+	case !control && (x.opcode == webContinuation) == (f.opcode == 0):
+		return x, 0, errWebFragments
 	}
 	head, length, err := webLength(b)
 	switch {
@@ -117,11 +119,8 @@ func webLength(b []byte) (head int, length uint64, err error) {
 	return head, length, err
 }
 
-// whole takes a data frame and gives the message that it ends, if it does.
+// whole takes a data frame that next has let through and gives the message that it ends, if it does.
 func (f *webFramer) whole(x webFrame) (msg []byte, done bool, err error) {
-	if (x.opcode == webContinuation) == (f.opcode == 0) {
-		return nil, false, errWebFragments
-	}
 	opcode := f.opcode
 	if opcode == 0 {
 		opcode = x.opcode
