@@ -67,9 +67,9 @@ func New(h guard.Host, c Config) (*guard.Guard, error) {
 		},
 		{
 			Name: "dst.e164", Type: guard.String, Stage: guard.StageCall, Cost: guard.Memory,
-			Doc: "The number that is called in the form of E.164, \"+37167000000\", or empty for extensions, names and short numbers.",
+			Doc: "The number that is called in the form of E.164, \"+37167000000\", or empty for extensions, names and short numbers; of several numbers that a PBX may read the costliest.",
 			Get: func(_ context.Context, f *guard.Facts) (guard.Value, error) {
-				return guard.Text(p.number(f.Message())), nil
+				return guard.Text(p.number(f.Message(), h.Numbers)), nil
 			},
 		},
 		{
@@ -86,16 +86,34 @@ func New(h guard.Host, c Config) (*guard.Guard, error) {
 			Get: func(ctx context.Context, f *guard.Facts) (guard.Value, error) { return kind(ctx, f, "dst.e164") },
 		},
 		{
+			Name: "dst.doubtful", Type: guard.Bool, Stage: guard.StageCall, Cost: guard.Free,
+			Doc: "Whether what is called may be another number for a PBX that reads it in a lenient way, such as \"100w0088...\" or \"0088...x1\"; dst.e164 is then the costliest number that it may be.",
+			Get: func(_ context.Context, f *guard.Facts) (guard.Value, error) {
+				var r readings
+				p.readCall(&r, f.Message())
+				return guard.Truth(r.doubtful()), nil
+			},
+		},
+		{
 			Name: "refer.e164", Type: guard.String, Stage: guard.StageCall, Cost: guard.Memory,
 			Doc: "The number that a REFER wants a call to go to, read as dst.e164 is, or empty.",
 			Get: func(_ context.Context, f *guard.Facts) (guard.Value, error) {
-				return guard.Text(p.transfer(f.Message())), nil
+				return guard.Text(p.transfer(f.Message(), h.Numbers)), nil
 			},
 		},
 		{
 			Name: "refer.kind", Type: guard.String, Stage: guard.StageCall, Cost: guard.Memory, Needs: []string{"refer.e164"},
 			Doc: "The kind of the number that a REFER wants a call to go to, as of dst.kind.",
 			Get: func(ctx context.Context, f *guard.Facts) (guard.Value, error) { return kind(ctx, f, "refer.e164") },
+		},
+		{
+			Name: "refer.doubtful", Type: guard.Bool, Stage: guard.StageCall, Cost: guard.Free,
+			Doc: "Whether what a REFER wants to be called may be another number, as of dst.doubtful.",
+			Get: func(_ context.Context, f *guard.Facts) (guard.Value, error) {
+				var r readings
+				p.readTransfer(&r, f.Message())
+				return guard.Truth(r.doubtful()), nil
+			},
 		},
 	}}, nil
 }
@@ -107,11 +125,16 @@ func (p *plan) emergencyCall(m *guard.Message) bool {
 	if x == nil || !x.Request || x.Method != index.Invite && x.Method != index.Ack && x.Method != index.Cancel {
 		return false
 	}
-	user := x.Text(x.URI.User)
-	if diverted(x, user) {
+	return p.isHelp(x, &x.URI)
+}
+
+// isHelp tells whether a URI names an emergency service and nothing else.
+func (p *plan) isHelp(x *index.Message, u *index.URI) bool {
+	user := x.Text(u.User)
+	if diverted(x, u) {
 		return false
 	}
-	if strings.EqualFold(x.Text(x.URI.Scheme), "urn") {
+	if strings.EqualFold(x.Text(u.Scheme), "urn") {
 		const sos = "service:sos"
 		return len(user) >= len(sos) && strings.EqualFold(user[:len(sos)], sos) && (len(user) == len(sos) || user[len(sos)] == '.')
 	}
@@ -140,16 +163,16 @@ func escapes(text string, want byte) bool {
 // diverted tells whether a URI names more than its number, such as a routing number
 // (RFC 4694), digits to dial afterwards or another host to go to: whoever follows
 // that does not call for help.
-func diverted(x *index.Message, user string) bool {
+func diverted(x *index.Message, u *index.URI) bool {
 	for _, name := range [...]string{"maddr", "rn", "postd"} {
-		if _, ok := x.Param(x.URI.Params, name); ok {
+		if _, ok := x.Param(u.Params, name); ok {
 			return true
 		}
 	}
-	_, inUser, _ := strings.Cut(user, ";")
+	_, inUser, _ := strings.Cut(x.Text(u.User), ";")
 	params := ""
-	if strings.EqualFold(x.Text(x.URI.Scheme), "tel") {
-		params = x.Text(x.URI.Params)
+	if strings.EqualFold(x.Text(u.Scheme), "tel") {
+		params = x.Text(u.Params)
 	}
 	contexts := 0
 	for _, rest := range [...]string{inUser, params} {
@@ -166,7 +189,7 @@ func diverted(x *index.Message, user string) bool {
 			}
 		}
 	}
-	return !x.URI.Password.Empty()
+	return !u.Password.Empty()
 }
 
 // place tells whether a phone-context names a country, an area or a domain, and no
@@ -188,43 +211,52 @@ func place(context string) bool {
 // longestPlace is how many digits a country code and the beginning of an area have.
 const longestPlace = 4
 
-// transfer is the number that a REFER wants a call to go to.
-func (p *plan) transfer(m *guard.Message) string {
-	x := m.Index
-	if x == nil || x.Method != index.Refer {
-		return ""
-	}
-	target := x.Addresses(index.ReferToName)
-	to, _, _ := target.Next()
-	var room [maxDialed]byte
-	var out [16]byte
-	return string(p.appendE164(out[:0], p.dialed(&room, x.Text(to.URI.User))))
+// number is the number that is called: of several readings the worst.
+func (p *plan) number(m *guard.Message, numbers guard.Numbers) string {
+	var r readings
+	p.readCall(&r, m)
+	return r.worst(numbers)
 }
 
-// number is the number that is called: by the Request-URI, at stage reply by
-// that of the request, at stage end by that of the call.
-func (p *plan) number(m *guard.Message) string {
+// transfer is the number that a REFER wants a call to go to.
+func (p *plan) transfer(m *guard.Message, numbers guard.Numbers) string {
+	var r readings
+	p.readTransfer(&r, m)
+	return r.worst(numbers)
+}
+
+// appendCalled appends the number that is called by the Request-URI, at stage reply
+// by that of the request, at stage end by that of the call.
+func (p *plan) appendCalled(dst []byte, m *guard.Message) []byte {
 	var room [maxDialed]byte
-	var out [16]byte
 	switch {
 	case m.Reply != nil:
-		return string(p.appendE164(out[:0], p.dialed(&room, m.Reply.Target)))
+		return p.appendE164(dst, p.dialed(&room, m.Reply.Target))
 	case m.Index == nil && m.Call != nil:
-		return string(p.appendE164(out[:0], p.dialed(&room, m.Call.Dialed)))
-	case m.Index == nil || !m.Index.Request || strings.EqualFold(m.Index.Text(m.Index.URI.Scheme), "urn"):
-		return ""
+		return p.appendE164(dst, p.dialed(&room, m.Call.Dialed))
+	case m.Index == nil || !m.Index.Request:
+		return dst
 	}
-	user := m.Index.Text(m.Index.URI.User)
+	return p.appendURI(dst, m.Index, &m.Index.URI)
+}
+
+// appendURI appends the number that a URI names for a reader who follows the RFCs.
+func (p *plan) appendURI(dst []byte, x *index.Message, u *index.URI) []byte {
+	if strings.EqualFold(x.Text(u.Scheme), "urn") {
+		return dst
+	}
+	var room [maxDialed]byte
+	user := x.Text(u.User)
 	d := p.dialed(&room, user)
 	if len(d) > 0 && d[0] != '+' {
-		if context := phoneContext(user, m.Index.Text(m.Index.URI.Params)); strings.HasPrefix(context, "+") {
+		if context := phoneContext(user, x.Text(u.Params)); strings.HasPrefix(context, "+") {
 			// A local number within a global context (RFC 3966 section 5.1.5).
 			var whole [2 * maxDialed]byte
 			var contextRoom [maxDialed]byte
-			return string(p.appendE164(out[:0], append(append(whole[:0], p.dialed(&contextRoom, context)...), d...)))
+			return p.appendE164(dst, append(append(whole[:0], p.dialed(&contextRoom, context)...), d...))
 		}
 	}
-	return string(p.appendE164(out[:0], d))
+	return p.appendE164(dst, d)
 }
 
 // phoneContext finds the parameter of a tel URI, or of a sip URI that was made of one:

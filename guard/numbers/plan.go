@@ -169,40 +169,60 @@ func (p *plan) isEmergency(d []byte) bool {
 // appendE164 appends the number in E.164 form with its plus, or nothing for an
 // extension, a service and everything that is no number of E.164.
 func (p *plan) appendE164(dst, d []byte) []byte {
-	d = p.plain(d)
+	dst, _ = p.appendNumber(dst, p.plain(d))
+	return dst
+}
+
+// appendNumber is appendE164 for digits that may stand behind a plus. It tells
+// whether the number begins with a plus or an international prefix: it is then of
+// the world, and not of here.
+func (p *plan) appendNumber(dst, d []byte) (out []byte, global bool) {
 	if len(d) > 0 && d[0] == '+' {
 		if len(d) > 1 && d[1] != '0' {
-			return appendGlobal(dst, d[1:])
+			return appendGlobal(dst, d[1:]), true
 		}
 		d = d[1:] // "+00371...": some systems drop the plus and dial the rest
 	}
 	if !allDigits(string(d)) || p.emergency[string(d)] {
-		return dst
+		return dst, false
 	}
-	for _, line := range p.OutsideLines {
-		if len(d) > max(p.Extension, len(line)) && string(d[:len(line)]) == line && !p.worldwide(d) {
-			d = d[len(line):]
-			break
-		}
-	}
-	for _, prefix := range p.International {
-		if len(d) > len(prefix) && string(d[:len(prefix)]) == prefix {
-			// No country code begins with 0: more zeros are padding.
-			return appendGlobal(dst, bytes.TrimLeft(d[len(prefix):], "0"))
-		}
+	d = p.withoutLine(d)
+	if rest, ok := p.abroad(d); ok {
+		// No country code begins with 0: more zeros are padding.
+		return appendGlobal(dst, bytes.TrimLeft(rest, "0")), true
 	}
 	switch {
 	case p.CountryCode == "" && (len(d) < 8 || d[0] == '0'):
-		return dst
+		return dst, false
 	case p.CountryCode == "":
-		return appendGlobal(dst, d)
+		return appendGlobal(dst, d), false
 	case p.National != "" && len(d) > max(p.Extension, len(p.National)) && string(d[:len(p.National)]) == p.National:
 		d = d[len(p.National):]
 	case len(d) <= p.Extension:
-		return dst
+		return dst, false
 	}
 	var room [maxDialed + 3]byte
-	return appendGlobal(dst, append(append(room[:0], p.CountryCode...), d...))
+	return appendGlobal(dst, append(append(room[:0], p.CountryCode...), d...)), false
+}
+
+// withoutLine takes the prefix for an outside line off.
+func (p *plan) withoutLine(d []byte) []byte {
+	for _, line := range p.OutsideLines {
+		if len(d) > max(p.Extension, len(line)) && string(d[:len(line)]) == line && !p.worldwide(d) {
+			return d[len(line):]
+		}
+	}
+	return d
+}
+
+// abroad takes the international prefix off, if there is one.
+func (p *plan) abroad(d []byte) (rest []byte, ok bool) {
+	for _, prefix := range p.International {
+		if len(d) > len(prefix) && string(d[:len(prefix)]) == prefix {
+			return d[len(prefix):], true
+		}
+	}
+	return d, false
 }
 
 // plain takes off what stands around a number to hide it: codes of the PBX before
