@@ -141,7 +141,8 @@ type Explanation struct {
 	At      time.Time `json:"at"`
 }
 
-// RuleHits is how often a rule matched since the set was loaded.
+// RuleHits is how often a rule matched since the daemon started, or since the
+// first set that had the rule was applied.
 type RuleHits struct {
 	Rule     string    `json:"rule"`
 	Mode     string    `json:"mode"`

@@ -46,7 +46,7 @@ func Load(fsys fs.FS, names []string, env *Env, o LoadOptions) (*Set, []Problem)
 	if o.Rules <= 0 {
 		o.Rules = 10_000
 	}
-	ld := &loader{fsys: fsys, scope: newScope(env), o: o, texts: map[string][]byte{}, set: &Set{env: env, key: [2]uint64{binary.LittleEndian.Uint64(o.Key[:8]), binary.LittleEndian.Uint64(o.Key[8:])}}}
+	ld := &loader{fsys: fsys, scope: newScope(env), o: o, texts: map[string][]byte{}, set: &Set{env: env, emergency: new(hits), key: [2]uint64{binary.LittleEndian.Uint64(o.Key[:8]), binary.LittleEndian.Uint64(o.Key[8:])}}}
 	var files []*fileTree
 	for _, name := range names {
 		name = path.Clean(name)

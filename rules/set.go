@@ -26,7 +26,7 @@ type Set struct {
 		rates []int
 	}
 	pool      sync.Pool // of *memory
-	emergency hits
+	emergency *hits
 }
 
 // Version is a hash of the files, "none" without any.
@@ -45,7 +45,7 @@ type hits struct {
 	last                                        atomic.Int64 // Unix ns
 }
 
-// Hits is what a rule did since the set was loaded.
+// Hits is what a rule did since the first set that had it was loaded.
 type Hits struct {
 	Rule, Mode                                  string
 	Matched, Enforced, Shadow, Excepted, Errors uint64
@@ -61,6 +61,22 @@ func (h *hits) copy(rule, mode string) Hits {
 		out.Last = time.Unix(0, t)
 	}
 	return out
+}
+
+// Continue has the rules that before has too, by their ids, count on from what
+// they did there. It is called before the set is put in force, so that what
+// before still decides meanwhile is counted as well.
+func (s *Set) Continue(before *Set) {
+	s.emergency = before.emergency
+	known := make(map[string]*hits, len(before.rules))
+	for _, r := range before.rules {
+		known[r.ID] = r.hits
+	}
+	for _, r := range s.rules {
+		if h := known[r.ID]; h != nil {
+			r.hits = h
+		}
+	}
 }
 
 // Hits are what every rule did, the built-in one first.

@@ -43,6 +43,7 @@ func (g *guardian) applySource(ctx context.Context, source ruleSource, reason st
 		return out, nil
 	}
 	set.Count(g.meters)
+	set.Continue(g.policy.set)
 	g.engine.Swap(set)
 	g.policy.set, g.policy.source = set, source
 	out.Version, out.Rules = set.Version(), len(set.Rules())
