@@ -23,7 +23,7 @@ import (
 func newRun(g *globals) *cobra.Command {
 	f := new(runFlags)
 	c := &cobra.Command{
-		Use: "run", Short: "Run the daemon", Args: cobra.NoArgs,
+		Use: "run", Short: "Run the daemon", Args: nothing,
 		Example: "  ringfence run                       # on loopback, with everything built in and two demo accounts\n" +
 			"  ringfence run --listen udp:203.0.113.2:5060 --next-hop udp:10.0.0.10:5060\n" +
 			"  ringfence run --config /etc/ringfence/ringfence.yaml",
