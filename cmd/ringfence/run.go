@@ -184,8 +184,6 @@ func (g *guardian) reload(ctx context.Context) {
 		g.log.Error("rules were not applied", "error", err)
 	case len(applied.Problems) > 0:
 		g.log.Error("rules were not applied", "problems", strings.Join(applied.Problems, "\n"))
-	default:
-		g.log.Info("rules applied", "version", applied.Version, "rules", applied.Rules)
 	}
 	for _, c := range g.certs {
 		if err := c.Reload(); err != nil {
