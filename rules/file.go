@@ -92,7 +92,7 @@ func (r *reader) fields(n *yaml.Node, what string, known ...string) map[string]*
 			}
 			out[k.Value] = v
 		case soon && strings.HasPrefix(what, later.in):
-			r.bad(k, "not-yet", "%q is not there yet: %s", k.Value, later.say)
+			r.bad(k, "not-yet", "this version does not have %q: %s", k.Value, later.say)
 		default:
 			*r.problems = append(*r.problems, Problem{
 				File: r.file, Line: k.Line, Col: k.Column, Code: "unknown-field",

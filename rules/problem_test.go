@@ -36,8 +36,8 @@ func TestProblems(t *testing.T) {
 		{"unknown field of a rule", "unknown-field", `did you mean "title"`, head + "rules:\n  - {id: a, title: t, ‸titel: x, when: sip.new_call, do: drop}\n"},
 		{"field twice", "twice", `"do" stands here twice`, with("do: drop, ‸do: reject")},
 		{"rules no list", "shape", "rules must be a list", head + "rules: ‸x\n"},
-		{"later", "not-yet", `"schedules" is not there yet`, head + "‸schedules: {}\n"},
-		{"later in a rule", "not-yet", `"rollout" is not there yet`, with("do: drop, ‸rollout: 25%")},
+		{"later", "not-yet", `this version does not have "schedules"`, head + "‸schedules: {}\n"},
+		{"later in a rule", "not-yet", `this version does not have "rollout"`, with("do: drop, ‸rollout: 25%")},
 		{"later in a rate", "not-yet", `"gauge"`, head + "rates:\n  r: {‸gauge: calls, per: [src.ip], window: 1m}\n"},
 		{"later in a list", "not-yet", `"refresh"`, head + "lists:\n  l: {type: text, items: [LV], ‸refresh: 1h}\n"},
 

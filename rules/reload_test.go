@@ -75,3 +75,43 @@ func TestReloadUnderLoad(t *testing.T) {
 		t.Errorf("after %d reloads the calls are not %d", reloads, workers*each+1)
 	}
 }
+
+// What the rules did is told across an apply, for those that go on being there.
+func TestHitsGoOn(t *testing.T) {
+	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	meters := meter.New(meter.Options{Keys: 64, Distinct: 64})
+	guards, err := realGuards(meters, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := func(ids ...string) *rules.Set {
+		t.Helper()
+		text := "version: 1\nrules:\n"
+		for _, id := range ids {
+			text += "  - {id: " + id + ", title: t, alert: {severity: low}, when: sip.new_call}\n"
+		}
+		set, problems := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte(text)}}, []string{"a.yaml"}, rules.NewEnv(guards), rules.LoadOptions{Now: now})
+		if set == nil {
+			t.Fatal(problems)
+		}
+		return set
+	}
+	first := load("stays", "goes")
+	engine, err := guard.NewEngine(guard.EngineOptions{Guards: guards, Policy: first, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d guard.Decision
+	engine.Judge(t.Context(), parsed(t, passing, now), &d)
+	second := load("comes", "stays")
+	second.Continue(first)
+	engine.Swap(second)
+	engine.Judge(t.Context(), parsed(t, passing, now), &d)
+	got := map[string]uint64{}
+	for _, h := range second.Hits() {
+		got[h.Rule] = h.Matched
+	}
+	if len(got) != 3 || got["stays"] != 2 || got["comes"] != 1 || got[rules.EmergencyRule] != 0 {
+		t.Errorf("hits %v", got)
+	}
+}

@@ -65,13 +65,20 @@ func (r *Report) Print(w io.Writer, source func(string) []byte) {
 		}
 	}
 	for _, f := range sortedKeys(byFile) {
-		fmt.Fprintf(w, "ok    %s  %d tests passed\n", f, byFile[f])
+		fmt.Fprintf(w, "ok    %s  %s passed\n", f, counted(byFile[f], "test"))
 	}
-	fmt.Fprintf(w, "%d of %d tests failed, %d messages.", failed, len(r.Tests), r.Messages)
+	fmt.Fprintf(w, "%d of %s failed, %s.", failed, counted(len(r.Tests), "test"), counted(r.Messages, "message"))
 	if len(r.Unproved) > 0 {
 		fmt.Fprintf(w, " Enforced rules never matched by a test: %s.", strings.Join(r.Unproved, ", "))
 	}
 	fmt.Fprintln(w)
+}
+
+func counted(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
 }
 
 // Test runs test files: on a clock of their own, with fresh counters for each

@@ -23,7 +23,7 @@ import (
 func newAccount(g *globals) *cobra.Command {
 	c := &cobra.Command{Use: "account", Short: "Accounts that may register and call, when ringfence authenticates"}
 	list := &cobra.Command{
-		Use: "list", Short: "List accounts, never their secrets", Args: cobra.NoArgs,
+		Use: "list", Short: "List accounts, never their secrets", Args: nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var accounts []console.Account
 			if err := g.accounts(c.Context(), func(b accountBook) (err error) { accounts, err = b.list(c.Context()); return err }); err != nil {
@@ -60,8 +60,8 @@ func newAccount(g *globals) *cobra.Command {
 			return nil
 		}
 	}
-	add := &cobra.Command{Use: "add USER[@REALM]", Short: "Add an account; asks for the password", Args: cobra.ExactArgs(1), RunE: set(false)}
-	passwd := &cobra.Command{Use: "passwd USER[@REALM]", Short: "Give an account a new password", Args: cobra.ExactArgs(1), RunE: set(true)}
+	add := &cobra.Command{Use: "add USER[@REALM]", Short: "Add an account; asks for the password", Args: arguments("USER"), RunE: set(false)}
+	passwd := &cobra.Command{Use: "passwd USER[@REALM]", Short: "Give an account a new password", Args: arguments("USER"), RunE: set(true)}
 	for _, c := range []*cobra.Command{add, passwd} {
 		c.Flags().StringVar(&password, "password", "", "file:PATH to read it from a file, - for standard input; asked for when left out")
 	}
@@ -69,7 +69,7 @@ func newAccount(g *globals) *cobra.Command {
 	add.Flags().IntVar(&limit, "call-limit", 0, "calls at a time; 0 is the default of the rules")
 	add.Flags().StringSliceVar(&allowed, "allow", nil, "other user names that it may use in From")
 	remove := &cobra.Command{
-		Use: "remove USER[@REALM]", Short: "Remove an account", Args: cobra.ExactArgs(1),
+		Use: "remove USER[@REALM]", Short: "Remove an account", Args: arguments("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
 			user, r := splitUser(args[0], realm)
 			if err := g.accounts(c.Context(), func(b accountBook) error { return b.remove(c.Context(), r, user) }); err != nil {

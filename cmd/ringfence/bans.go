@@ -23,7 +23,7 @@ func (g *globals) client() *console.Client {
 func newBans(g *globals) *cobra.Command {
 	c := &cobra.Command{Use: "bans", Short: "List bans and limits, or add one by hand"}
 	list := &cobra.Command{
-		Use: "list", Short: "List the bans and limits in force", Args: cobra.NoArgs,
+		Use: "list", Short: "List the bans and limits in force", Args: nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var bans []console.Ban
 			if err := g.client().Do(c.Context(), http.MethodGet, "/v1/bans", nil, &bans); err != nil {
@@ -34,7 +34,7 @@ func newBans(g *globals) *cobra.Command {
 	}
 	var span, reason string
 	add := &cobra.Command{
-		Use: "add ADDRESS|PREFIX", Short: "Ban an address or a prefix", Args: cobra.ExactArgs(1),
+		Use: "add ADDRESS|PREFIX", Short: "Ban an address or a prefix", Args: arguments("an address or a prefix"),
 		Example: "  ringfence bans add 203.0.113.9 --for 24h --reason 'scans us every night'",
 		RunE: func(c *cobra.Command, args []string) error {
 			p, err := parsePrefix(args[0])
@@ -78,7 +78,7 @@ func (g *globals) showBans(w io.Writer, bans []console.Ban, now time.Time) error
 func newLift(g *globals) *cobra.Command {
 	var reason string
 	c := &cobra.Command{
-		Use: "lift ADDRESS|PREFIX", Short: "End the bans and limits on an address or within a prefix", Args: cobra.ExactArgs(1),
+		Use: "lift ADDRESS|PREFIX", Short: "End the bans and limits on an address or within a prefix", Args: arguments("an address or a prefix"),
 		RunE: func(c *cobra.Command, args []string) error {
 			p, err := parsePrefix(args[0])
 			if err != nil {

@@ -12,7 +12,7 @@ import (
 
 func newCalls(g *globals) *cobra.Command {
 	c := &cobra.Command{
-		Use: "calls", Short: "List the calls that are up", Args: cobra.NoArgs,
+		Use: "calls", Short: "List the calls that are up", Args: nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var calls []console.Call
 			if err := g.client().Do(c.Context(), http.MethodGet, "/v1/calls", nil, &calls); err != nil {
@@ -31,7 +31,7 @@ func newCalls(g *globals) *cobra.Command {
 	}
 	var reason string
 	end := &cobra.Command{
-		Use: "end CALL-ID", Short: "End a call: BYE both ways", Args: cobra.ExactArgs(1),
+		Use: "end CALL-ID", Short: "End a call: BYE both ways", Args: arguments("a Call-ID"),
 		RunE: func(c *cobra.Command, args []string) error {
 			in := console.EndRequest{ID: args[0], Reason: reason}
 			if err := g.client().Do(c.Context(), http.MethodPost, "/v1/calls/end", in, &struct{}{}); err != nil {

@@ -15,7 +15,7 @@ func newConfig(g *globals) *cobra.Command {
 	f := new(runFlags)
 	var effective bool
 	show := &cobra.Command{
-		Use: "show", Short: "Print the configuration as it would be in force, every default written out", Args: cobra.NoArgs,
+		Use: "show", Short: "Print the configuration as it would be in force, every default written out", Args: nothing,
 		Example: "  ringfence config show --effective --config /etc/ringfence/ringfence.yaml",
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, _, err := f.load(g)

@@ -335,12 +335,28 @@ func (g *guardian) Doctor(ctx context.Context) []console.Finding {
 		mode = fmt.Sprintf("ringfence authenticates, %d accounts in realm %s", len(g.accounts.List()), g.cfg.Guards.Auth.Realm)
 	}
 	say("authentication", !g.auth.Local() || g.accounts.Any(), "add one with `ringfence account add`", "%s", mode)
-	if *g.cfg.Location.Enabled {
-		say("registrations", true, "", "kept here, by the built-in location service")
-	} else {
-		say("registrations", true, "", "kept by the next hop; register: %s", g.cfg.Register)
-	}
+	knows, answered := g.proxy.KnowsPath()
+	say("registrations", true, "", "%s", registrations(*g.cfg.Location.Enabled, g.cfg.Register, knows, answered))
 	return out
+}
+
+// registrations says who keeps registrations, and how phones are called back:
+// register is the setting, knows what an answer of the next hop has shown.
+func registrations(location bool, register string, knows, answered bool) string {
+	const path, contact = "phones are called back through Path (RFC 3327)", "phones are called back through a rewritten Contact"
+	switch {
+	case location:
+		return "kept here, by the built-in location service"
+	case register == "path":
+		return "kept by the next hop; " + path
+	case register == "contact":
+		return "kept by the next hop; " + contact
+	case !answered:
+		return "kept by the next hop; Path is tried first (register: auto), no registration was answered yet"
+	case knows:
+		return "kept by the next hop; " + path + ", which it has shown to know (register: auto)"
+	}
+	return "kept by the next hop; " + contact + ", since it does not know Path (register: auto)"
 }
 
 // examineHost looks at the machine, with or without a daemon.

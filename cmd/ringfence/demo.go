@@ -21,7 +21,7 @@ import (
 
 func newDemo(*globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "demo", Short: "Two phones talk while a scanner, a guesser, a thief and a flood try their luck", Args: cobra.NoArgs,
+		Use: "demo", Short: "Two phones talk while a scanner, a guesser, a thief and a flood try their luck", Args: nothing,
 		Long: "Starts the daemon on a free loopback port with a state directory of its own, and drives it\nwith real sockets: nothing is faked. Takes under a minute.",
 		RunE: func(c *cobra.Command, _ []string) error { return demo(c.Context(), c.OutOrStdout()) },
 	}

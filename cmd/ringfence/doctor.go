@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"runtime"
@@ -19,7 +20,7 @@ import (
 
 func newDoctor(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "doctor", Short: "Look at kernel, files, next hops and clocks, and say what to do", Args: cobra.NoArgs,
+		Use: "doctor", Short: "Look at kernel, files, next hops and clocks, and say what to do", Args: nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var findings []console.Finding
 			err := g.client().Do(c.Context(), http.MethodGet, "/v1/doctor", nil, &findings)
@@ -47,7 +48,7 @@ func newDoctor(g *globals) *cobra.Command {
 
 func newStatus(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "status", Short: "What the daemon is doing", Args: cobra.NoArgs,
+		Use: "status", Short: "What the daemon is doing", Args: nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var s console.Status
 			if err := g.client().Do(c.Context(), http.MethodGet, "/v1/status", nil, &s); err != nil {
@@ -103,15 +104,20 @@ func brief(d time.Duration) time.Duration {
 
 func newVersion(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Args: nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if g.format == "json" {
 				return g.show(c.OutOrStdout(), map[string]string{"version": version(), "go": runtime.Version()}, "", nil)
 			}
-			fmt.Fprintf(c.OutOrStdout(), "ringfence %s, %s, %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return nil
+			_, err := io.WriteString(c.OutOrStdout(), versionLine())
+			return err
 		},
 	}
+}
+
+// versionLine is what `ringfence version` prints.
+func versionLine() string {
+	return fmt.Sprintf("ringfence %s, %s, %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // version is the commit that the binary was built from.
@@ -137,7 +143,7 @@ func version() string {
 
 func newGuards(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "guards", Short: "List the guards of this build", Args: cobra.NoArgs,
+		Use: "guards", Short: "List the guards of this build", Args: nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
 			type row struct {
 				Name string `json:"name"`

@@ -18,7 +18,7 @@ import (
 func newExplain(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use: "explain ADDRESS|AOR|CALL-ID", Short: "Say what was decided, by which rule, on which facts, until when, and what would undo it",
-		Args: cobra.ExactArgs(1),
+		Args: arguments("an address, an address of record or a Call-ID"),
 		RunE: func(c *cobra.Command, args []string) error {
 			var x console.Explanation
 			if err := g.client().Do(c.Context(), http.MethodGet, "/v1/explain?about="+url.QueryEscape(args[0]), nil, &x); err != nil {

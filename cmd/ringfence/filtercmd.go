@@ -16,7 +16,7 @@ import (
 func newFilter(g *globals) *cobra.Command {
 	c := &cobra.Command{Use: "filter", Short: "Look at the kernel filter, or take it off"}
 	status := &cobra.Command{
-		Use: "status", Short: "Where the filter is and what it dropped", Args: cobra.NoArgs,
+		Use: "status", Short: "Where the filter is and what it dropped", Args: nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var s console.Status
 			if err := g.client().Do(c.Context(), http.MethodGet, "/v1/status", nil, &s); err != nil {
@@ -31,7 +31,7 @@ func newFilter(g *globals) *cobra.Command {
 	}
 	var pin string
 	detach := &cobra.Command{
-		Use: "detach", Short: "Take the pinned filter off every interface, also when no daemon runs", Args: cobra.NoArgs,
+		Use: "detach", Short: "Take the pinned filter off every interface, also when no daemon runs", Args: nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
 			kernel, err := bpf.Load(bpf.Config{PinDir: pin})
 			if err != nil {

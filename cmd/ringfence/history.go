@@ -14,7 +14,7 @@ func newHistory(g *globals) *cobra.Command {
 	var q console.Query
 	var since, until string
 	c := &cobra.Command{
-		Use: "history", Short: "What was decided, newest first", Args: cobra.NoArgs,
+		Use: "history", Short: "What was decided, newest first", Args: nothing,
 		Example: "  ringfence history --since 1h --source 203.0.113.9\n  ringfence history --rule premium-number --format json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			now := time.Now()

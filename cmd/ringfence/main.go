@@ -59,8 +59,9 @@ func newRoot() *cobra.Command {
 		Use:           "ringfence",
 		Short:         "A SIP firewall and fraud guard",
 		Long:          "ringfence stands inline between the network and a SIP server. It drops floods in the\nkernel, proves who is calling, lets written rules decide, and explains every refusal.",
-		SilenceErrors: true, SilenceUsage: true,
+		SilenceErrors: true, SilenceUsage: true, Version: version(),
 	}
+	root.SetVersionTemplate(versionLine())
 	g := new(globals)
 	root.PersistentFlags().StringVar(&g.state, "state", "", "state directory (default ./var)")
 	root.PersistentFlags().StringVar(&g.format, "format", "text", "text or json, for everything that prints a table")
@@ -74,7 +75,27 @@ func newRoot() *cobra.Command {
 		newRun(g), newDemo(g), newCheck(g), newRules(g), newBans(g), newLift(g), newAccount(g), newCalls(g),
 		newHistory(g), newExplain(g), newWatch(g), newDoctor(g), newStatus(g), newConfig(g), newFilter(g), newFacts(g), newGuards(g), newVersion(g),
 	)
+	root.SetHelpCommand(newHelp())
+	explainUsage(root)
 	return root
+}
+
+// newHelp is cobra's help, but that a command that there is not is an error.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about any command",
+		RunE: func(c *cobra.Command, args []string) error {
+			about, rest, err := c.Root().Find(args)
+			if err != nil {
+				return err
+			}
+			if len(rest) > 0 {
+				return onlySubcommands(about, rest)
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	}
 }
 
 // globals are the flags that every command has.

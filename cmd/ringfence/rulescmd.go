@@ -38,7 +38,7 @@ func newRules(g *globals) *cobra.Command {
 	apply.Flags().StringVar(&reason, "reason", "", "why; it goes to the log")
 	apply.Example = "  ringfence rules apply /etc/ringfence/rules --reason 'CHG-1210 night rule'"
 	hits := &cobra.Command{
-		Use: "hits", Short: "What the rules in force did", Args: cobra.NoArgs,
+		Use: "hits", Short: "What the rules in force did", Args: nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var all []console.RuleHits
 			if err := g.client().Do(c.Context(), http.MethodGet, "/v1/rules/hits", nil, &all); err != nil {
@@ -53,7 +53,7 @@ func newRules(g *globals) *cobra.Command {
 	}
 	var shadow bool
 	def := &cobra.Command{
-		Use: "default", Short: "Print the default pack, to begin one's own with", Args: cobra.NoArgs,
+		Use: "default", Short: "Print the default pack, to begin one's own with", Args: nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
 			text, err := fs.ReadFile(rules.Default(), rules.DefaultFile)
 			if err != nil {
@@ -211,7 +211,7 @@ func (g *globals) rulesApply(ctx context.Context, w io.Writer, args []string, re
 func newCheck(g *globals) *cobra.Command {
 	f := new(runFlags)
 	c := &cobra.Command{
-		Use: "check", Short: "Check the configuration and its rules, start nothing", Args: cobra.NoArgs,
+		Use: "check", Short: "Check the configuration and its rules, start nothing", Args: nothing,
 		Example: "  ringfence check --config /etc/ringfence/ringfence.yaml",
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, _, err := f.load(g)
@@ -274,7 +274,7 @@ func certificateFiles(cfg *config) []string {
 
 func newFacts(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "facts", Short: "List what rules can ask on this build", Args: cobra.NoArgs,
+		Use: "facts", Short: "List what rules can ask on this build", Args: nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
 			env, err := buildEnv()
 			if err != nil {

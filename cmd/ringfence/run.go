@@ -23,7 +23,7 @@ import (
 func newRun(g *globals) *cobra.Command {
 	f := new(runFlags)
 	c := &cobra.Command{
-		Use: "run", Short: "Run the daemon", Args: cobra.NoArgs,
+		Use: "run", Short: "Run the daemon", Args: nothing,
 		Example: "  ringfence run                       # on loopback, with everything built in and two demo accounts\n" +
 			"  ringfence run --listen udp:203.0.113.2:5060 --next-hop udp:10.0.0.10:5060\n" +
 			"  ringfence run --config /etc/ringfence/ringfence.yaml",
@@ -184,8 +184,6 @@ func (g *guardian) reload(ctx context.Context) {
 		g.log.Error("rules were not applied", "error", err)
 	case len(applied.Problems) > 0:
 		g.log.Error("rules were not applied", "problems", strings.Join(applied.Problems, "\n"))
-	default:
-		g.log.Info("rules applied", "version", applied.Version, "rules", applied.Rules)
 	}
 	for _, c := range g.certs {
 		if err := c.Reload(); err != nil {

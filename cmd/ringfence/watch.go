@@ -23,7 +23,7 @@ func newWatch(g *globals) *cobra.Command {
 	var asJSON bool
 	var most int
 	c := &cobra.Command{
-		Use: "watch", Short: "Show calls as they pass, as ladders, with the verdicts", Args: cobra.NoArgs,
+		Use: "watch", Short: "Show calls as they pass, as ladders, with the verdicts", Args: nothing,
 		Long: "Shows messages as they pass: who sent what to whom, and what was refused by which rule.\n" +
 			"A call is shown as a whole once it matches; a filter by rule holds its first messages\nuntil the rule matches. It ends with Ctrl-C.",
 		Example: "  ringfence watch --from alice\n  ringfence watch --source 203.0.113.0/24 --rule premium-number\n  ringfence watch --json --count 100 > calls.jsonl",

@@ -2,6 +2,7 @@ package numbers
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"ringfence/guard"
@@ -303,12 +304,7 @@ func (p *plan) leads(l *line, plus int) bool {
 }
 
 func (p *plan) isPrefix(d []byte) bool {
-	for _, prefix := range p.International {
-		if string(d) == prefix {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(p.International, string(d))
 }
 
 // parameters appends to a line the parameters that go on with the number, after a
