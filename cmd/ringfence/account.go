@@ -42,6 +42,12 @@ func newAccount(g *globals) *cobra.Command {
 	set := func(replace bool) func(*cobra.Command, []string) error {
 		return func(c *cobra.Command, args []string) error {
 			user, r := splitUser(args[0], realm)
+			if user == "" || r == "" || strings.ContainsAny(r, "@ ") || strings.ContainsAny(user, " \t:\"") {
+				return fmt.Errorf("%q is no account: write USER or USER@REALM, with one @ and without spaces, colons and quotes", args[0])
+			}
+			if limit < 0 {
+				return fmt.Errorf("--call-limit %d: want 0, the default of the rules, or more", limit)
+			}
 			secret, err := readPassword(c.InOrStdin(), c.ErrOrStderr(), password)
 			if err != nil {
 				return err

@@ -59,6 +59,9 @@ func (c *config) check() []fault {
 		if l.Path != "" && !strings.HasPrefix(l.Path, "/") {
 			say(at+".path", "a path begins with /")
 		}
+		if l.Advertise != "" && !isAdvertised(l.Advertise) {
+			say(at+".advertise", "%q is no host and port that others could reach, such as 203.0.113.2 or pbx.example:5060", l.Advertise)
+		}
 		choice(at+".mode", l.Mode, "stateful", "stateless")
 		if l.Mode == "stateless" {
 			switch on := c.Location.Enabled; {
@@ -75,9 +78,17 @@ func (c *config) check() []fault {
 			names[l.Name] = i
 		}
 	}
-	pools := map[string]bool{}
+	pools, hops := map[string]bool{}, map[string]int{}
 	for i, h := range c.NextHops {
 		at := fmt.Sprintf("next_hops.%d", i)
+		if before, twice := hops[h.Name]; twice && h.Name != "" {
+			say(at+".name", "next hop %d is already called %q", before+1, h.Name)
+		} else {
+			hops[h.Name] = i
+		}
+		if l, ok := c.listens(h.Address); ok {
+			say(at+".address", "%s is the address of listener %d: what goes there comes back here", h.Address, l+1)
+		}
 		choice(at+".transport", h.Transport, "udp", "tcp", "tls", "dns")
 		choice(at+".match", h.Match, "port", "address")
 		switch host, _, err := splitHop(h.Address); {
@@ -192,4 +203,26 @@ func (h hopConfig) pool() string {
 		return "default"
 	}
 	return h.Pool
+}
+
+// listens finds the listener at the address of a next hop, whatever its transport:
+// no PBX can be there as well.
+func (c *config) listens(hop string) (int, bool) {
+	at, err := netip.ParseAddrPort(hop)
+	if err != nil {
+		return 0, false
+	}
+	for i, l := range c.Listen {
+		if l.Address == at {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// isAdvertised tells whether a text is a host, or a host and a port, that others
+// may be told to reach us at.
+func isAdvertised(text string) bool {
+	host, _, err := splitHop(text)
+	return err == nil && isHost(host)
 }

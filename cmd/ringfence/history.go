@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +27,9 @@ func newHistory(g *globals) *cobra.Command {
 			if q.Until, err = ago(now, until); err != nil {
 				return err
 			}
+			if err := sensible(q); err != nil {
+				return err
+			}
 			var entries []console.Entry
 			if err := g.client().Do(c.Context(), http.MethodPost, "/v1/history", q, &entries); err != nil {
 				return err
@@ -42,6 +47,22 @@ func newHistory(g *globals) *cobra.Command {
 	f.StringVar(&q.Mode, "mode", "", "enforced, shadow or excepted")
 	f.IntVar(&q.Limit, "limit", 100, "how many")
 	return c
+}
+
+// modes are what --mode may be.
+var modes = []string{"enforced", "shadow", "excepted"}
+
+// sensible tells what no entry could ever match.
+func sensible(q console.Query) error {
+	switch {
+	case q.Mode != "" && !slices.Contains(modes, q.Mode):
+		return fmt.Errorf("--mode %s: want %s", q.Mode, strings.Join(modes, ", "))
+	case q.Limit < 1:
+		return fmt.Errorf("--limit %d: want at least 1", q.Limit)
+	case !q.Until.IsZero() && q.Until.Before(q.Since):
+		return fmt.Errorf("--since is later than --until: nothing lies between %s and %s", q.Since.Format(time.RFC3339), q.Until.Format(time.RFC3339))
+	}
+	return nil
 }
 
 const entryHead = "TIME\tSOURCE\tMETHOD\tFROM\tTO\tVERDICT\tRULE\tCALL-ID"

@@ -50,6 +50,9 @@ func isHost(host string) bool {
 		return true
 	}
 	name := strings.TrimSuffix(host, ".")
+	if strings.Trim(name, "0123456789.") == "" {
+		return false // no domain is of digits alone: "999.1.1.1" is an address that does not exist
+	}
 	for label := range strings.SplitSeq(name, ".") {
 		if label == "" || len(label) > 63 || strings.Trim(strings.ToLower(label), "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
 			return false
