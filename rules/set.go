@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,12 @@ func (s *Set) Version() string { return s.version }
 
 // Rules are the rules in the order in which they are tried.
 func (s *Set) Rules() []*Rule { return s.rules }
+
+// Challenges tells whether a rule of the set, in force and not in shadow, asks for
+// credentials: without one nobody has to give any.
+func (s *Set) Challenges() bool {
+	return slices.ContainsFunc(s.rules, func(r *Rule) bool { return r.Mode == Enforce && r.Action == guard.Challenge })
+}
 
 // Count has the set count its rates by m from now on. It is called once, before
 // the set is put in force; a set that is only checked counts nothing.

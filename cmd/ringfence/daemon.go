@@ -334,11 +334,21 @@ func (g *guardian) Doctor(ctx context.Context) []console.Finding {
 	if g.auth.Local() {
 		mode = fmt.Sprintf("ringfence authenticates, %d accounts in realm %s", len(g.accounts.List()), g.cfg.Guards.Auth.Realm)
 	}
-	say("authentication", !g.auth.Local() || g.accounts.Any(), "add one with `ringfence account add`", "%s", mode)
+	if g.asksNobody() {
+		say("authentication", false, unasked, "%s, but no rule in force asks for credentials: whoever sends none passes", mode)
+	} else {
+		say("authentication", !g.auth.Local() || g.accounts.Any(), "add one with `ringfence account add`", "%s", mode)
+	}
 	knows, answered := g.proxy.KnowsPath()
 	say("registrations", true, "", "%s", registrations(*g.cfg.Location.Enabled, g.cfg.Register, knows, answered))
 	return out
 }
+
+// asksNobody tells whether ringfence is to authenticate, but its rules let everybody
+// through unasked.
+func (g *guardian) asksNobody() bool { return g.auth.Local() && !g.policy.set.Challenges() }
+
+const unasked = "use the default rules, or write one with `do: challenge` that is enforced, as auth-required of `ringfence rules default`"
 
 // registrations says who keeps registrations, and how phones are called back:
 // register is the setting, knows what an answer of the next hop has shown.

@@ -143,6 +143,9 @@ func (g *guardian) announce(w io.Writer, demo bool, accounts []trial) {
 	fmt.Fprintf(w, "filter     %s\n", g.screen.text)
 	if g.auth.Local() {
 		fmt.Fprintf(w, "accounts   %d in realm %s; ringfence authenticates\n", len(g.accounts.List()), g.cfg.Guards.Auth.Realm)
+		if g.asksNobody() {
+			fmt.Fprintf(w, "           warning: no rule in force asks for credentials, so whoever sends none passes; %s\n", unasked)
+		}
 	} else {
 		fmt.Fprintln(w, "accounts   none here: the next hop authenticates, ringfence learns from its answers")
 	}
