@@ -174,7 +174,7 @@ func (p *Proxy) send(w *worker, c *reqContext, m *index.Message, t *target, r *r
 		return false
 	}
 	p.metrics.forwarded(t.flow.Transport)
-	if t.hop != nil && p.left(x) {
+	if t.hop != nil && (p.left(x) || p.dead(x)) {
 		c.Hurry(i, p.o.Patience)
 	}
 	return true

@@ -164,7 +164,7 @@ type Options struct {
 	PerSource     int           // transactions of one source that wait for an answer; default 256
 	Forks         int           // bindings one request goes to; default 8
 	Amplification float64       // bytes we send to an unproven source for one of its own; default 2
-	Patience      time.Duration // for the first response of a hop while another is left; default 6 s
+	Patience      time.Duration // for the first response of a hop while another is left, or of one that is down; default 6 s
 	Doubt         time.Duration // before calls of the run before are asked after, and between two rounds; default 1 min
 	Questions     int           // of these a second; default 50
 

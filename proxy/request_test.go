@@ -9,6 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ringfence/guard"
+	"ringfence/proxy/route"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -145,6 +146,63 @@ func TestSilenceIs408ForINVITEOnly(t *testing.T) {
 		for _, s := range l.got() {
 			if l.nameOf(s.flow.Remote) == "alice" {
 				t.Errorf("alice got %s", s.msg)
+			}
+		}
+	})
+}
+
+// TestDeadHopIs503: with its only next hop known to be down, a client hears so soon,
+// whatever it asked, and a hop that is back is found by that.
+func TestDeadHopIs503(t *testing.T) {
+	for _, method := range []string{"INVITE", "REGISTER", "OPTIONS"} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLab(t, onePBX, nil)
+			hop := l.p.routes.Snapshot()[0].Hop
+			for range 3 {
+				l.p.routes.Report(hop, route.Result{Outcome: route.Timeout})
+			}
+			if l.p.routes.Up(hop) {
+				t.Fatal("it is up")
+			}
+			ask := func(branch string) {
+				l.send("alice", strings.NewReplacer("z9hG4bK-", "z9hG4bK-"+branch, "Call-ID: ", "Call-ID: "+branch).Replace(l.request("alice", method, "100@example.com", "")))
+			}
+			heard := func() (all string) {
+				for _, s := range l.got() {
+					if l.nameOf(s.flow.Remote) == "alice" && !strings.HasPrefix(s.msg, "SIP/2.0 100") {
+						all = s.msg
+					}
+				}
+				return all
+			}
+			ask("a")
+			time.Sleep(5 * time.Second)
+			if got := heard(); got != "" {
+				t.Errorf("%s: it may have come back a moment ago, and yet %s", method, got)
+			}
+			time.Sleep(2 * time.Second)
+			if got := heard(); !strings.HasPrefix(got, "SIP/2.0 503") {
+				t.Errorf("%s: a dead next hop is %q", method, got)
+			}
+		})
+	}
+}
+
+// Who calls for help waits for a next hop that is down as long as for any other.
+func TestDeadHopIsWaitedForInAnEmergency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, onePBX, nil)
+		l.engine.verdict = func(*guard.Message) guard.Verdict {
+			return guard.Verdict{Action: guard.Allow, Emergency: true}
+		}
+		for range 3 {
+			l.p.routes.Report(l.p.routes.Snapshot()[0].Hop, route.Result{Outcome: route.Timeout})
+		}
+		l.invite("alice", "112@example.com", "")
+		time.Sleep(20 * time.Second)
+		for _, s := range l.got() {
+			if l.nameOf(s.flow.Remote) == "alice" && !strings.HasPrefix(s.msg, "SIP/2.0 100") {
+				t.Errorf("a call for help gets %s", s.msg)
 			}
 		}
 	})

@@ -308,7 +308,8 @@ func (p *Proxy) replied(w *worker, c *reqContext, i int, at time.Time) bool {
 	return true
 }
 
-// silence is the end of a request that nobody answered: 408 to an INVITE, and
+// silence is the end of a request that nobody answered: 503 where the next hop is
+// known to be down, so that the client tries elsewhere; else 408 to an INVITE, and
 // nothing to others, whose clients gave up at the same time (RFC 4320 section
 // 4.2). The context is locked.
 func (p *Proxy) silence(w *worker, c *reqContext) {
@@ -316,13 +317,21 @@ func (p *Proxy) silence(w *worker, c *reqContext) {
 	switch {
 	case x.origin != nil:
 		x.origin.answered(w, c, 408)
-	case x.method != index.Invite:
-		c.Abandon()
 	case x.canceled:
 		p.finish(w, c, 487)
+	case p.dead(x) && p.now().Sub(x.began) < timerF:
+		p.finish(w, c, 503)
+	case x.method != index.Invite:
+		c.Abandon()
 	default:
 		p.finish(w, c, 408)
 	}
+}
+
+// dead tells whether a request went to a next hop that is down, because its pool has
+// no other: there is little to wait for. A call for help waits all the same.
+func (p *Proxy) dead(x *exchange) bool {
+	return x.hop != nil && x.domain == nil && !x.emergency && !p.routes.Up(x.hop)
 }
 
 // timerF is how long a client waits for the answer to a request that is no
