@@ -317,6 +317,14 @@ func (g *guardian) Doctor(ctx context.Context) []console.Finding {
 		say("next hop "+h.Hop.Name, h.Up, "is the server running, and does it answer OPTIONS?", "%s, %s over %s, %s", state, h.Hop.Address, h.Hop.Transport, h.Took.Round(time.Microsecond))
 	}
 	g.examineDNS(say)
+	if g.geo != nil {
+		wrong := g.geo.Wrong()
+		text := "every database is in use"
+		if wrong != nil {
+			text = wrong.Error()
+		}
+		say("geo", wrong == nil, "put it in place; it is read within half a minute", "%s", text)
+	}
 	if aside := g.store.SetAside(); aside != "" {
 		say("state", false, "see what the disk says (dmesg, smartctl); accounts are made again with `ringfence account add`", "the store was damaged: bans, accounts, calls and history began anew; what was is in %s", aside)
 	}

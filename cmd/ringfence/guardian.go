@@ -105,9 +105,7 @@ func newGuardian(ctx context.Context, c *config, trials []trial, o guardianOptio
 		}
 	}
 	if len(c.Geo) > 0 {
-		if g.geo, err = geo.Open(geo.Options{Paths: c.Geo, Log: g.log}); err != nil {
-			return g, err
-		}
+		g.geo = geo.Open(geo.Options{Paths: c.Geo, Log: g.log})
 	}
 	g.meters = meter.New(meter.Options{Keys: c.Limits.Meters, Store: g.store, Now: g.now, Log: g.log})
 	if err := g.openRecorder(o); err != nil {

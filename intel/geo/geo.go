@@ -40,9 +40,10 @@ type DB struct {
 
 type file struct {
 	path   string
-	read   atomic.Pointer[reader]
+	read   atomic.Pointer[reader] // nil until it could be read once
 	change time.Time
 	size   int64
+	wrong  error // why it could not be read at the last look; nil if it could
 }
 
 type reader struct {
@@ -55,11 +56,15 @@ type answer struct {
 	addr    netip.Addr
 	country string
 	asn     uint32
+	blind   bool // a database was not there to ask
 }
 
-// Open opens the databases. A missing or broken one is an error that says what
-// to do.
-func Open(o Options) (*DB, error) {
+// ErrMissing is the answer while a database that might know could not be read yet.
+var ErrMissing = errors.New("a geo database is missing")
+
+// Open opens the databases. One that is missing or broken is said in the log, with
+// what to do, and read once it is there: until then its answers are ErrMissing.
+func Open(o Options) *DB {
 	if o.Look <= 0 {
 		o.Look = 30 * time.Second
 	}
@@ -73,12 +78,23 @@ func Open(o Options) (*DB, error) {
 	d := &DB{o: o, seed: maphash.MakeSeed(), cache: make([]atomic.Pointer[answer], n)}
 	for _, p := range o.Paths {
 		f := &file{path: p}
-		if err := f.load(); err != nil {
-			return nil, err
+		if f.wrong = f.load(); f.wrong != nil {
+			o.Log.Error("countries and networks are not known until it is there", "error", f.wrong)
 		}
 		d.files = append(d.files, f)
 	}
-	return d, nil
+	return d
+}
+
+// Wrong is what is wrong with the databases, nil if nothing is.
+func (d *DB) Wrong() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	for _, f := range d.files {
+		errs = append(errs, f.wrong)
+	}
+	return errors.Join(errs...)
 }
 
 func (f *file) load() error {
@@ -105,19 +121,28 @@ func (f *file) load() error {
 }
 
 // Country is the ISO 3166-1 code of where an address is; guard.ErrNotFound if
-// nobody knows.
+// nobody knows, ErrMissing if a database that might is not there.
 func (d *DB) Country(a netip.Addr) (string, error) {
-	if x := d.look(a); x.country != "" {
+	x := d.look(a)
+	switch {
+	case x.country != "":
 		return x.country, nil
+	case x.blind:
+		return "", ErrMissing
 	}
 	return "", guard.ErrNotFound
 }
 
 // ASN is the number of the network that announces an address;
-// guard.ErrNotFound if nobody knows.
+// guard.ErrNotFound if nobody knows, ErrMissing if a database that might is not
+// there.
 func (d *DB) ASN(a netip.Addr) (uint32, error) {
-	if x := d.look(a); x.asn != 0 {
+	x := d.look(a)
+	switch {
+	case x.asn != 0:
 		return x.asn, nil
+	case x.blind:
+		return 0, ErrMissing
 	}
 	return 0, guard.ErrNotFound
 }
@@ -132,7 +157,9 @@ func (d *DB) look(a netip.Addr) *answer {
 	x := &answer{loads: loads, addr: a}
 	for _, f := range d.files {
 		r := f.read.Load()
-		if r.asn {
+		if r == nil {
+			x.blind = true
+		} else if r.asn {
 			if n, err := r.ASN(a); err == nil {
 				x.asn = uint32(n.AutonomousSystemNumber)
 			}
@@ -148,7 +175,7 @@ func (d *DB) look(a netip.Addr) *answer {
 }
 
 // Run loads a database again when its file changes, until ctx ends. A broken
-// new one is said and the old one kept.
+// new one is said once and the old one kept.
 func (d *DB) Run(ctx context.Context) error {
 	t := time.NewTicker(d.o.Look)
 	defer t.Stop()
@@ -164,7 +191,8 @@ func (d *DB) Run(ctx context.Context) error {
 	}
 }
 
-// Reload loads the databases whose files changed.
+// Reload loads the databases whose files changed. An error is what was not wrong
+// before.
 func (d *DB) Reload() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -172,10 +200,14 @@ func (d *DB) Reload() error {
 	for _, f := range d.files {
 		info, err := os.Stat(f.path)
 		if err == nil && info.ModTime().Equal(f.change) && info.Size() == f.size {
+			f.wrong = nil // it is the one that is in use
 			continue
 		}
-		if err := f.load(); err != nil {
-			errs = append(errs, err)
+		before := f.wrong
+		if f.wrong = f.load(); f.wrong != nil {
+			if before == nil || before.Error() != f.wrong.Error() {
+				errs = append(errs, f.wrong)
+			}
 			continue
 		}
 		d.loads.Add(1)

@@ -1,9 +1,11 @@
 package geo
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -28,10 +30,7 @@ func corpus(t testing.TB, name string) string {
 }
 
 func TestLookUp(t *testing.T) {
-	d, err := Open(Options{Paths: []string{corpus(t, "GeoIP2-Country-Test.mmdb"), corpus(t, "GeoLite2-ASN-Test.mmdb")}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := Open(Options{Paths: []string{corpus(t, "GeoIP2-Country-Test.mmdb"), corpus(t, "GeoLite2-ASN-Test.mmdb")}})
 	for addr, want := range map[string]string{"81.2.69.160": "GB", "::ffff:81.2.69.160": "GB", "2001:218::1": "JP", "127.0.0.1": ""} {
 		got, err := d.Country(netip.MustParseAddr(addr))
 		if got != want || (want == "") != errors.Is(err, guard.ErrNotFound) {
@@ -54,14 +53,44 @@ func TestLookUp(t *testing.T) {
 	}
 }
 
+// TestBrokenAtStart: what is not there, or is no database, is said with what to do,
+// its answers are errors and not "nowhere", and it is used once it is there.
 func TestBrokenAtStart(t *testing.T) {
-	broken := filepath.Join(t.TempDir(), "broken.mmdb")
-	if err := os.WriteFile(broken, []byte("<html>please log in</html>"), 0o600); err != nil {
+	whole, err := os.ReadFile(corpus(t, "GeoIP2-Country-Test.mmdb"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{broken: "download it again", broken + "x": "put a MaxMind .mmdb file there"} {
-		if _, err := Open(Options{Paths: []string{path}}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %q", path, err, want)
+	dir, a := t.TempDir(), netip.MustParseAddr("81.2.69.160")
+	for text, want := range map[string]string{"<html>please log in</html>": "download it again", "": "put a MaxMind .mmdb file there"} {
+		path := filepath.Join(dir, "db.mmdb")
+		_ = os.Remove(path) // of the round before
+		if text != "" {
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var log bytes.Buffer
+		d := Open(Options{Paths: []string{path}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err := d.Wrong(); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(log.String(), want) {
+			t.Errorf("%v, want %q; the log says %s", err, want, log.String())
+		}
+		if c, err := d.Country(a); !errors.Is(err, ErrMissing) {
+			t.Errorf("without a database %s is in %q, %v", a, c, err)
+		}
+		if _, err := d.ASN(a); !errors.Is(err, ErrMissing) {
+			t.Errorf("without a database the network is known: %v", err)
+		}
+		if err := d.Reload(); err != nil {
+			t.Errorf("the same is said again: %v", err)
+		}
+		if err := os.WriteFile(path, whole, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Reload(); err != nil || d.Wrong() != nil {
+			t.Errorf("it is there now, and yet %v, %v", err, d.Wrong())
+		}
+		if c, err := d.Country(a); c != "GB" || err != nil {
+			t.Errorf("%s is in %q, %v", a, c, err)
 		}
 	}
 }
@@ -82,10 +111,7 @@ func TestSwap(t *testing.T) {
 		}
 	}
 	write(whole)
-	d, err := Open(Options{Paths: []string{path}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := Open(Options{Paths: []string{path}})
 	a, b := netip.MustParseAddr("81.2.69.160"), netip.MustParseAddr("1.128.0.1")
 	country := func() string { c, _ := d.Country(a); return c }
 	if country() != "GB" {
@@ -105,10 +131,7 @@ func TestSwap(t *testing.T) {
 }
 
 func TestRunEnds(t *testing.T) {
-	d, err := Open(Options{Look: time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := Open(Options{Look: time.Millisecond})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- d.Run(ctx) }()
