@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringfence/console"
+	"ringfence/intel/geo"
 	"ringfence/rules"
 )
 
@@ -245,13 +247,7 @@ func checkAll(ctx context.Context, w io.Writer, cfg *config) error {
 			bad = true
 		}
 	}
-	var missing []error
-	for _, path := range append(cfg.Geo, certificateFiles(cfg)...) {
-		if _, err := os.Stat(path); err != nil {
-			missing = append(missing, err)
-		}
-	}
-	if err := errors.Join(missing...); err != nil {
+	if err := checkFiles(cfg); err != nil {
 		fmt.Fprintln(w, err)
 		bad = true
 	}
@@ -260,16 +256,6 @@ func checkAll(ctx context.Context, w io.Writer, cfg *config) error {
 	}
 	fmt.Fprintf(w, "fine: %s, %s, %s\n", count(len(cfg.Listen), "listener"), count(len(cfg.NextHops), "next hop"), count(len(set.Rules()), "rule"))
 	return nil
-}
-
-func certificateFiles(cfg *config) []string {
-	var out []string
-	for _, l := range cfg.Listen {
-		if l.Certificate != "" {
-			out = append(out, l.Certificate, l.Key)
-		}
-	}
-	return out
 }
 
 func newFacts(g *globals) *cobra.Command {
@@ -294,4 +280,24 @@ func newFacts(g *globals) *cobra.Command {
 			return g.show(c.OutOrStdout(), all, "FACT\tTYPE\tFROM STAGE\tMEANING", rows)
 		},
 	}
+}
+
+// checkFiles reads the databases and certificates that a configuration names. The
+// error has a line for each that cannot be used, with its setting.
+func checkFiles(cfg *config) error {
+	var bad []error
+	for i, path := range cfg.Geo {
+		if err := geo.Open(geo.Options{Paths: []string{path}}).Wrong(); err != nil {
+			bad = append(bad, fmt.Errorf("geo.%d: %w", i, err))
+		}
+	}
+	for i, l := range cfg.Listen {
+		if l.Certificate == "" || l.Key == "" {
+			continue
+		}
+		if _, err := tls.LoadX509KeyPair(l.Certificate, l.Key); err != nil {
+			bad = append(bad, fmt.Errorf("listen.%d.certificate: %w", i, err))
+		}
+	}
+	return errors.Join(bad...)
 }
