@@ -44,6 +44,16 @@ func (t Transport) ByLength() bool { return t == TCP || t == TLS }
 // Secure tells whether the transport is encrypted.
 func (t Transport) Secure() bool { return t == TLS || t == WSS }
 
+// Web tells whether the transport is a WebSocket, which only those who connect to us
+// speak.
+func (t Transport) Web() bool { return t == WS || t == WSS }
+
+var ports = [...]uint16{UDP: 5060, TCP: 5060, TLS: 5061, WS: 80, WSS: 443}
+
+// Port is what a URI or a Via without a port means, RFC 3261 section 19.1.2 and
+// RFC 7118 section 5.
+func (t Transport) Port() uint16 { return ports[t] }
+
 // A Trust is what a flow has proved; architecture.md, Trust.
 type Trust uint8
 

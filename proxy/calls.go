@@ -15,7 +15,7 @@ const endings = 8192
 // leg is how a side of a call is reached. For a datagram the address is enough.
 func (p *Proxy) leg(f wire.Flow) dialog.Leg {
 	l := dialog.Leg{Address: f.Remote, Transport: f.Transport}
-	if hop, ok := p.hopAt(f.Remote); ok {
+	if hop, ok := p.hopOf(f); ok {
 		l.Peer = hop.Name
 	} else if f.Transport.Stream() {
 		l.Flow = string(p.appendFlowToken(nil, f))

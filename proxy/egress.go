@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -87,6 +88,8 @@ func (p *Proxy) byDNS(w *worker, x *exchange, f wire.Flow, r *road) int {
 		return 502
 	case t.Host == "":
 		return 404 // tel and urn, for which there is no trunk
+	case resolve.Nowhere(t.Host):
+		return 480 // a phone in a browser that has gone
 	}
 	if d, ok := p.routes.Domain(t); ok {
 		return p.toDomain(w, m, x, d, f.Listener)
@@ -109,12 +112,7 @@ func (p *Proxy) toAddress(w *worker, t resolve.Target, a netip.Addr, like uint16
 	if t.Secure && !t.Named {
 		transport = guard.TLS
 	}
-	if port == 0 {
-		port = 5060
-		if transport.Secure() {
-			port = 5061
-		}
-	}
+	port = cmp.Or(port, transport.Port())
 	at := netip.AddrPortFrom(a, port)
 	l, ok := p.pick(transport, a, like)
 	if !ok || p.own(at) {
@@ -223,9 +221,27 @@ func (p *Proxy) outside(s resolve.Server) bool {
 // usable tells whether a listener speaks a transport to an address, or at all
 // when there is no address. Nobody is reached over WebSocket but who has come.
 func (p *Proxy) usable(t guard.Transport, to netip.Addr) bool {
-	return t != guard.WS && t != guard.WSS && slices.ContainsFunc(p.listeners, func(l *listener) bool {
+	return !t.Web() && slices.ContainsFunc(p.listeners, func(l *listener) bool {
 		return l.Transport == t && (!to.IsValid() || l.fits(t, to))
 	})
+}
+
+// hopOf is the next hop that a flow belongs to. Behind a WebSocket is none, whatever
+// its address: the page may be of a web server on the machine of the PBX, or come
+// through one.
+func (p *Proxy) hopOf(f wire.Flow) (*route.Hop, bool) {
+	if f.Transport.Web() {
+		return nil, false
+	}
+	return p.hopAt(f.Remote)
+}
+
+// insider is the next hop that a flow comes from by what the names say now.
+func (p *Proxy) insider(f wire.Flow) (*route.Hop, bool) {
+	if f.Transport.Web() {
+		return nil, false
+	}
+	return p.routes.ByAddress(f.Remote)
 }
 
 // hopAt is the next hop at an address, or the one that DNS named there until

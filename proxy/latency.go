@@ -52,7 +52,7 @@ func (p *Proxy) answered(c *reqContext, i, status, before int, at time.Time) {
 		return
 	}
 	cl := &c.Clients[i]
-	hop, ok := p.hopAt(cl.Flow.Remote)
+	hop, ok := p.hopOf(cl.Flow)
 	if !ok || hop.Pool == "" { // a server of another domain may have any name
 		return
 	}

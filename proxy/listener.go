@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -137,13 +138,7 @@ func (p *Proxy) ours(m *index.Message, host index.Span, port uint16) bool {
 
 // portOr is a port, or the one that a URI without one means at a listener.
 func portOr(port uint16, l *listener) uint16 {
-	switch {
-	case port != 0:
-		return port
-	case l.Transport.Secure():
-		return 5061
-	}
-	return 5060
+	return cmp.Or(port, l.Transport.Port())
 }
 
 // ownAddresses are the addresses of this machine, for listeners on all of them.

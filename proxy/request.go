@@ -125,7 +125,7 @@ func (p *Proxy) known(w *worker, f wire.Flow, key transaction.Key, at time.Time)
 // strayCancel answers a CANCEL that cancels nothing, within the budget of its
 // source.
 func (p *Proxy) strayCancel(w *worker, f wire.Flow, at time.Time) {
-	_, inside := p.routes.ByAddress(f.Remote)
+	_, inside := p.insider(f)
 	if !inside {
 		if _, answer := p.trust.Admit(trustFlow(f), at); answer != trust.Admitted {
 			p.metrics.drop(overBudget)
@@ -141,8 +141,8 @@ func (p *Proxy) introduce(w *worker, f wire.Flow, at time.Time) {
 		At: at, Src: f.Remote, Dst: f.Local, Transport: f.Transport,
 		Listener: p.listeners[f.Listener].Name, Index: &w.in,
 	}
-	hop, ok := p.routes.ByAddress(f.Remote)
-	if !ok {
+	hop, ok := p.insider(f)
+	if !ok && !f.Transport.Web() {
 		// One that DNS names no more still has its calls, and nothing else.
 		hop, ok = p.routes.Draining(f.Remote)
 		ok = ok && p.calls.Has(&w.msg)
@@ -211,7 +211,7 @@ func (p *Proxy) proven(f wire.Flow) bool {
 	if f.Transport.Stream() || p.trust.State(trustFlow(f), p.now()) != guard.Unknown {
 		return true
 	}
-	_, inside := p.routes.ByAddress(f.Remote)
+	_, inside := p.insider(f)
 	return inside
 }
 

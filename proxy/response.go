@@ -198,7 +198,7 @@ func (p *Proxy) settle(w *worker, c *reqContext, m *index.Message, at time.Time)
 // servers.
 func (p *Proxy) byHops(c *reqContext) bool {
 	for i := range c.Clients {
-		if _, ok := p.hopAt(c.Clients[i].Flow.Remote); !ok {
+		if _, ok := p.hopOf(c.Clients[i].Flow); !ok {
 			return false
 		}
 	}

@@ -123,7 +123,7 @@ func (p *Proxy) returnStateless(w *worker, f wire.Flow, id transaction.ID, at ti
 		p.metrics.drop(foreignResponse)
 		return
 	}
-	_, hop := p.hopAt(f.Remote)
+	_, hop := p.hopOf(f)
 	asks := m.Status == 401 || m.Status == 407
 	if asks && !hop && o.is(fromInside) {
 		p.metrics.drop(digestLeak) // who is no next hop wants the digest of our servers
@@ -180,7 +180,7 @@ func (p *Proxy) repliedStateless(w *worker, o *memo, stale bool, at time.Time) {
 		At: at, Src: f.Remote, Dst: f.Local, Transport: f.Transport, Trust: state,
 		Proven: o.is(fromProven), Inside: o.is(fromInside), Listener: p.listeners[f.Listener].Name, Index: m, Reply: &w.reply,
 	}
-	if hop, ok := p.routes.ByAddress(f.Remote); ok {
+	if hop, ok := p.insider(f); ok {
 		w.msg.Peer = hop.Name
 	}
 	p.o.Engine.Reply(context.Background(), &w.msg, &w.decision)

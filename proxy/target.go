@@ -128,7 +128,7 @@ func (p *Proxy) find(w *worker, x *exchange, f wire.Flow, r *road) (status int) 
 // ofPool tells whether a request comes from our servers, not from a trunk.
 func (p *Proxy) ofPool(m *guard.Message) bool {
 	hop, ok := p.routes.ByAddress(m.Src)
-	return ok && (hop.Pool == p.c.Pool || hop.Pool == p.c.EmergencyPool)
+	return ok && !m.Transport.Web() && (hop.Pool == p.c.Pool || hop.Pool == p.c.EmergencyPool)
 }
 
 // byTicket is the target that a token of ours names.
@@ -151,7 +151,7 @@ func (p *Proxy) byTicket(m *index.Message, r *road) (target, bool) {
 // reach is the target at the far end of a flow. A connection that is gone is
 // made again only towards a next hop.
 func (p *Proxy) reach(to wire.Flow, uri []byte) (target, bool) {
-	hop, ok := p.hopAt(to.Remote)
+	hop, ok := p.hopOf(to)
 	if !ok {
 		return target{flow: to, uri: uri}, !to.Transport.Stream() || to.Conn != 0
 	}

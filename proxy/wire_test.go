@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -59,6 +60,9 @@ func (w *memoryWire) Keep(connection uint64) {
 
 func (w *memoryWire) Connect(listener uint16, remote netip.AddrPort, _ string) (wire.Flow, error) {
 	l := w.listeners[listener]
+	if l.Transport.Web() {
+		return wire.Flow{}, errors.New("nobody is reached over WebSocket but who has come")
+	}
 	f := wire.Flow{Listener: listener, Transport: l.Transport, Remote: remote, Local: l.Address}
 	if l.Transport.Stream() {
 		f.Conn = w.conn(remote)
@@ -192,8 +196,14 @@ func newLab(t *testing.T, hosts map[string]string, setup func(*Config, *Options)
 	for _, name := range slices.Sorted(maps.Keys(hosts)) {
 		at, transport, _ := strings.Cut(hosts[name], "/")
 		h := host{addr: netip.MustParseAddrPort(at)}
-		if transport == "tcp" {
+		switch transport {
+		case "tcp":
 			h.transport = guard.TCP
+		case "ws":
+			h.transport = guard.WS
+			c.Listeners = append(c.Listeners[:2:2], Listener{Listener: wire.Listener{
+				Name: "ws2", Transport: guard.WS, Address: netip.MustParseAddrPort("198.51.100.1:80"),
+			}})
 		}
 		l.hosts[name] = h
 		pool := ""
@@ -247,8 +257,11 @@ func (l *lab) flow(name string) wire.Flow {
 		l.t.Fatalf("there is no host %q", name)
 	}
 	f := wire.Flow{Remote: h.addr, Transport: h.transport, Local: l.wire.listeners[0].Address}
-	if h.transport == guard.TCP {
+	switch h.transport {
+	case guard.TCP:
 		f.Listener, f.Conn = 1, l.wire.conn(h.addr)
+	case guard.WS:
+		f.Listener, f.Conn = 2, l.wire.conn(h.addr)
 	}
 	return f
 }

@@ -44,6 +44,9 @@ func (l *look) locate(ctx context.Context) (Answer, error) {
 			Address: netip.AddrPortFrom(a.Unmap(), l.port(l.transport())), Transport: l.transport(), Share: 1,
 		}}}, nil
 	}
+	if Nowhere(t.Host) {
+		return Answer{}, ErrNotFound
+	}
 	if a := l.r.system.read(l.r.o.Now()).hosts[t.Host]; len(a) > 0 {
 		l.by, l.until = "hosts file", l.r.o.Now().Add(l.r.o.MaxTTL)
 		return l.settle([]place{l.plain(t.Host)}, [][]netip.Addr{a})
@@ -105,9 +108,7 @@ func (l *look) transport() guard.Transport {
 	return guard.UDP
 }
 
-func (l *look) port(t guard.Transport) uint16 { return cmp.Or(l.t.Port, ports[t]) }
-
-var ports = map[guard.Transport]uint16{guard.UDP: 5060, guard.TCP: 5060, guard.TLS: 5061, guard.WS: 80, guard.WSS: 443}
+func (l *look) port(t guard.Transport) uint16 { return cmp.Or(l.t.Port, t.Port()) }
 
 // plain is a host without SRV records.
 func (l *look) plain(host string) place {
@@ -311,7 +312,7 @@ func (l *look) ends(until time.Time, stale bool) {
 
 // ask asks for the records of a name. That there are none is no error.
 func (l *look) ask(ctx context.Context, name string, kind uint16) (records, error) {
-	if !hostname(name) {
+	if !hostname(name) || Nowhere(name) {
 		return records{}, nil
 	}
 	found, err := l.r.lookUp(ctx, question{name, kind})

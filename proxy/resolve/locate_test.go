@@ -79,6 +79,7 @@ func TestLocate(t *testing.T) {
 		asked  string // "" is not looked at
 	}{
 		{"an address", Target{Host: "192.0.2.9"}, only(true, three...), "address: udp 192.0.2.9:5060 0 100%", "nothing"},
+		{"a name that is none", Target{Host: "x.Invalid."}, only(true, three...), "DNS names no server", "nothing"},
 		{"an address in IPv6", Target{Host: "2001:db8::9", Port: 5070}, only(true, three...), "address: udp [2001:db8::9]:5070 0 100%", "nothing"},
 		{"an address, sips", Target{Host: "192.0.2.9", Secure: true}, only(true, three...), "address: tls 192.0.2.9:5061 0 100%", "nothing"},
 		{"an address over TCP", Target{Host: "192.0.2.9", Transport: guard.TCP, Named: true}, only(true, three...), "address: tcp 192.0.2.9:5060 0 100%", "nothing"},

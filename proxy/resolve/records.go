@@ -145,6 +145,13 @@ func seconds(ttl uint32) uint32 {
 // canonical is a name in lower case without its final dot.
 func canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
+// Nowhere tells the names that stand for none (RFC 6761 section 6.4): phones in
+// browsers write one where others write their address (RFC 7118 section 5.1).
+func Nowhere(name string) bool {
+	name = canonical(name)
+	return name == "invalid" || strings.HasSuffix(name, ".invalid")
+}
+
 // hostname tells whether a canonical name can be asked for: labels of letters,
 // digits, hyphens and underscores, which service names have.
 func hostname(name string) bool {

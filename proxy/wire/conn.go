@@ -9,8 +9,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"ringfence/guard"
 )
 
 // A conn is one connection, accepted or ours. The goroutine that serves it makes
@@ -39,7 +37,7 @@ type conn struct {
 }
 
 // web tells whether it is a WebSocket.
-func (c *conn) web() bool { return c.flow.Transport == guard.WS || c.flow.Transport == guard.WSS }
+func (c *conn) web() bool { return c.flow.Transport.Web() }
 
 func (w *Wire) newConn(f Flow) *conn {
 	f.Conn = w.lastConn.Add(1)
