@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"syscall"
 	"time"
 
@@ -20,7 +21,9 @@ var ErrFull = errors.New("store: no room on the disk")
 
 // Get returns a copy of the value; guard.ErrNotFound if there is none.
 func (s *Badger) Get(_ context.Context, key []byte) (val []byte, err error) {
-	err = s.db.View(func(tx *badger.Txn) error {
+	p := s.here()
+	defer p.user.RUnlock()
+	err = p.db.View(func(tx *badger.Txn) error {
 		item, err := tx.Get(key)
 		if err != nil {
 			return err
@@ -43,8 +46,9 @@ func (s *Badger) Put(_ context.Context, key, val []byte, ttl time.Duration) erro
 	if err := s.room(key); err != nil {
 		return err
 	}
-	err := s.db.Update(func(tx *badger.Txn) error { return tx.SetEntry(entry(key, val, ttl)) })
-	return s.wrote("put", key, err)
+	return s.wrote("put", key, s.change(func(db *badger.DB) error {
+		return db.Update(func(tx *badger.Txn) error { return tx.SetEntry(entry(key, val, ttl)) })
+	}, key))
 }
 
 // Batch puts many items and deletes keys at once; see guard.Store.
@@ -59,7 +63,15 @@ func (s *Badger) Batch(_ context.Context, put []guard.Item, gone [][]byte) error
 			return err
 		}
 	}
-	w := s.db.NewWriteBatch()
+	keys := slices.Clone(gone)
+	for _, i := range put {
+		keys = append(keys, i.Key)
+	}
+	return s.wrote("write", s.firstDurable(keys), s.change(func(db *badger.DB) error { return batch(db, put, gone) }, keys...))
+}
+
+func batch(db *badger.DB, put []guard.Item, gone [][]byte) error {
+	w := db.NewWriteBatch()
 	defer w.Cancel()
 	for _, i := range put {
 		e := badger.NewEntry(i.Key, i.Value)
@@ -67,15 +79,15 @@ func (s *Badger) Batch(_ context.Context, put []guard.Item, gone [][]byte) error
 			e.ExpiresAt = uint64(i.Expires.Unix()) // #nosec G115 -- after 1970
 		}
 		if err := w.SetEntry(e); err != nil {
-			return s.wrote("write", nil, err)
+			return err
 		}
 	}
 	for _, k := range gone {
 		if err := w.Delete(k); err != nil {
-			return s.wrote("write", nil, err)
+			return err
 		}
 	}
-	return s.wrote("write", s.firstDurable(put, gone), w.Flush())
+	return w.Flush()
 }
 
 // firstHistory is a key of a batch that is refused first, nil if there is none.
@@ -89,14 +101,9 @@ func firstHistory(put []guard.Item) []byte {
 }
 
 // firstDurable is a key of a batch that has to be on disk, nil if there is none.
-func (s *Badger) firstDurable(put []guard.Item, gone [][]byte) []byte {
-	for _, i := range put {
-		if s.isDurable(i.Key) {
-			return i.Key
-		}
-	}
-	for _, k := range gone {
-		if s.isDurable(k) {
+func (s *Badger) firstDurable(keys [][]byte) []byte {
+	for _, k := range keys {
+		if isDurable(s.o.Durable, k) {
 			return k
 		}
 	}
@@ -105,7 +112,9 @@ func (s *Badger) firstDurable(put []guard.Item, gone [][]byte) []byte {
 
 // Delete removes a key; one that is not there is no error.
 func (s *Badger) Delete(_ context.Context, key []byte) error {
-	return s.wrote("delete", key, s.db.Update(func(tx *badger.Txn) error { return tx.Delete(key) }))
+	return s.wrote("delete", key, s.change(func(db *badger.DB) error {
+		return db.Update(func(tx *badger.Txn) error { return tx.Delete(key) })
+	}, key))
 }
 
 // Update reads, changes and writes one key in a transaction; see guard.Store.
@@ -114,35 +123,41 @@ func (s *Badger) Update(ctx context.Context, key []byte, f func([]byte) ([]byte,
 		return err
 	}
 	for {
-		err := s.db.Update(func(tx *badger.Txn) error {
-			var old []byte
-			item, err := tx.Get(key)
-			if err == nil {
-				old, err = item.ValueCopy(nil)
-			}
-			if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
-				return err
-			}
-			val, ttl, err := f(old)
-			if err != nil {
-				return err
-			}
-			if val == nil {
-				return tx.Delete(key)
-			}
-			return tx.SetEntry(entry(key, val, ttl))
-		})
+		err := s.change(func(db *badger.DB) error {
+			return db.Update(func(tx *badger.Txn) error { return update(tx, key, f) })
+		}, key)
 		if !errors.Is(err, badger.ErrConflict) || ctx.Err() != nil {
 			return s.wrote("update", key, err)
 		}
 	}
 }
 
+func update(tx *badger.Txn, key []byte, f func([]byte) ([]byte, time.Duration, error)) error {
+	var old []byte
+	item, err := tx.Get(key)
+	if err == nil {
+		old, err = item.ValueCopy(nil)
+	}
+	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+		return err
+	}
+	val, ttl, err := f(old)
+	if err != nil {
+		return err
+	}
+	if val == nil {
+		return tx.Delete(key)
+	}
+	return tx.SetEntry(entry(key, val, ttl))
+}
+
 // Scan goes over the keys with a prefix, see guard.Store. What it yields is
 // valid until the next step.
 func (s *Badger) Scan(ctx context.Context, prefix []byte, reverse bool) iter.Seq2[guard.Item, error] {
 	return func(yield func(guard.Item, error) bool) {
-		err := s.db.View(func(tx *badger.Txn) error {
+		p := s.here()
+		defer p.user.RUnlock()
+		err := p.db.View(func(tx *badger.Txn) error {
 			o := badger.DefaultIteratorOptions
 			o.Prefix, o.Reverse, o.PrefetchSize = prefix, reverse, 64
 			it := tx.NewIterator(o)
@@ -194,17 +209,19 @@ func (s *Badger) wrote(what string, key []byte, err error) error {
 	if err != nil {
 		return fmt.Errorf("store: %s: %w", what, err)
 	}
-	if s.isDurable(key) {
-		if err := s.db.Sync(); err != nil {
+	if isDurable(s.o.Durable, key) {
+		p := s.here()
+		defer p.user.RUnlock()
+		if err := p.db.Sync(); err != nil {
 			return fmt.Errorf("store: sync: %w", err)
 		}
 	}
 	return nil
 }
 
-func (s *Badger) isDurable(key []byte) bool {
-	for _, p := range s.durable {
-		if bytes.HasPrefix(key, p) {
+func isDurable(prefixes []string, key []byte) bool {
+	for _, p := range prefixes {
+		if len(key) >= len(p) && string(key[:len(p)]) == p {
 			return true
 		}
 	}

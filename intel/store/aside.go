@@ -22,44 +22,47 @@ const asides = 2
 const asideMark = ".damaged-"
 
 // afresh sets the store in dir aside, which could not be opened for a reason, and
-// begins a new one.
-func (o Options) afresh(dir string, why error) (*Badger, error) {
-	damaged := func(err error) error {
-		return fmt.Errorf("store %s is damaged (%w) and cannot be set aside (%w): move it away by hand and start again", dir, why, err)
+// begins a new one; aside is where the old one is.
+func (o Options) afresh(dir string, why error) (p *place, aside string, err error) {
+	damaged := func(err error) (*place, string, error) {
+		return nil, "", fmt.Errorf("it is damaged (%w) and cannot be set aside (%w): move it away by hand and start again", why, err)
 	}
 	old, err := filepath.Glob(dir + asideMark + "*")
 	if err != nil {
-		return nil, damaged(err)
+		return damaged(err)
 	}
 	slices.Sort(old)
 	for len(old) >= asides {
 		if err := os.RemoveAll(old[0]); err != nil {
-			return nil, damaged(err)
+			return damaged(err)
 		}
 		old = old[1:]
 	}
 	now := o.Now
 	if now == nil {
-		return nil, damaged(errors.New("there is no clock to name it by"))
+		return damaged(errors.New("there is no clock to name it by"))
 	}
 	to := dir + asideMark + now().UTC().Format("20060102T150405.000")
 	if err := os.Rename(dir, to); err != nil {
-		return nil, damaged(err)
+		return damaged(err)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, damaged(err)
+		return damaged(err)
 	}
-	s, err := open(badger.DefaultOptions(dir), o)
-	if err != nil {
-		return nil, fmt.Errorf("store %s: %w", dir, err)
+	if p, err = o.open(badger.DefaultOptions(dir)); err != nil {
+		return nil, "", err
 	}
-	s.aside = to
-	s.o.Log.Error("the store was damaged and is set aside: bans, trust, accounts made by hand, calls and history begin anew", "now", to, "err", why)
-	return s, nil
+	o.Log.Error("the store was damaged and is set aside: bans, trust, accounts made by hand, calls and history begin anew", "now", to, "err", why)
+	return p, to, nil
 }
 
 // SetAside is where the store before is if it was damaged; "" if this is that store.
-func (s *Badger) SetAside() string { return s.aside }
+func (s *Badger) SetAside() string {
+	if at := s.aside.Load(); at != nil {
+		return *at
+	}
+	return ""
+}
 
 // openBadger is badger.Open, which panics on some damage, in goroutines of its own
 // too; that is looked for before.

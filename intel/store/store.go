@@ -11,12 +11,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -44,6 +42,8 @@ type Options struct {
 	Quota   int64         // bytes on disk; default 2 GiB
 	Reserve int64         // bytes of the disk that history leaves free, and everything half of them; default 64 MiB
 	Tidy    time.Duration // between looks at the quota and at old value logs; default 1 min
+	Memory  int64         // bytes in memory while the disk cannot be written, history half of them; 0: Open fails then
+	Again   time.Duration // between tries to write to that disk again; default 5 s
 	Durable []string      // prefixes of keys that are on disk when Put returns; default accounts, bans, rule sets
 	Now     func() time.Time
 	Log     *slog.Logger
@@ -51,48 +51,52 @@ type Options struct {
 
 // A Badger is an open store. It is safe for concurrent use.
 type Badger struct {
-	db      *badger.DB
-	dir     string // "" in memory
+	dir     string // where it belongs; "" is memory for good
 	o       Options
-	durable [][]byte
-	aside   string      // where the store before is that could not be read; "" if there is none
-	full    atomic.Bool // over the quota or out of disk: history is not written
+	at      atomic.Pointer[place]
+	writing sync.RWMutex // shared by who writes, held by a move
+	changed changed
+	outage  atomic.Pointer[Outage] // nil: at is where the store belongs
+	aside   atomic.Pointer[string] // where the store before is that could not be read; nil if there is none
+	full    atomic.Bool            // over the quota or out of disk: history is not written
 	dropped atomic.Uint64
+
+	durableRead, allRead bool // of what was on disk when the store began in memory
 }
 
 // Open opens or makes the store in dir. A directory that another process holds
-// is an error that says so. A store that is damaged is set aside, see SetAside.
+// is an error that says so. A store that is damaged is set aside, see SetAside; one
+// that cannot be written goes on in memory if Options.Memory allows it, see Outage.
 func Open(dir string, o Options) (*Badger, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("store: %w", err)
-	}
-	b := badger.DefaultOptions(dir)
-	if o.Reserve <= 0 {
-		o.Reserve = reserve
-	}
-	if free(dir) < o.Reserve/2 {
-		return nil, fmt.Errorf("store %s: the disk is full (less than %d MiB are left); make room and start again", dir, o.Reserve>>21)
-	}
-	s, err := open(b, o)
+	o.fill()
+	p, aside, err := o.onDisk(dir)
 	switch {
 	case err == nil:
+		s := o.at(p)
+		s.dir = dir
+		if aside != "" {
+			s.aside.Store(&aside)
+		}
 		return s, nil
-	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
-		return nil, fmt.Errorf("store %s: another ringfence holds it; stop that one or give --state another directory", dir)
-	case errors.Is(err, syscall.ENOSPC):
-		return nil, fmt.Errorf("store %s: the disk is full; make room and start again", dir)
-	case errors.Is(err, errNewer), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+	case remedy(err) == "":
 		return nil, fmt.Errorf("store %s: %w", dir, err)
+	case o.Memory <= 0:
+		return nil, fmt.Errorf("store %s: %w; %s", dir, err, remedy(err))
 	}
-	return o.afresh(dir, err)
+	return o.inMemory(dir, err)
 }
 
 // Memory makes a store that is gone when it is closed.
 func Memory(o Options) (*Badger, error) {
-	return open(badger.DefaultOptions("").WithInMemory(true), o)
+	o.fill()
+	p, err := o.open(badger.DefaultOptions("").WithInMemory(true))
+	if err != nil {
+		return nil, err
+	}
+	return o.at(p), nil
 }
 
-func open(b badger.Options, o Options) (*Badger, error) {
+func (o *Options) fill() {
 	if o.Quota <= 0 {
 		o.Quota = 2 << 30
 	}
@@ -102,35 +106,72 @@ func open(b badger.Options, o Options) (*Badger, error) {
 	if o.Tidy <= 0 {
 		o.Tidy = time.Minute
 	}
+	if o.Again <= 0 {
+		o.Again = 5 * time.Second
+	}
 	if o.Durable == nil {
 		o.Durable = []string{"a/", "b/", "r/"}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	// Small tables: a guard shares its host with a PBX.
-	b = b.WithLogger(logger{o.Log}).WithMemTableSize(8 << 20).WithNumMemtables(2).WithNumLevelZeroTables(2).
-		WithNumLevelZeroTablesStall(6).WithBlockCacheSize(8 << 20).WithIndexCacheSize(8 << 20).WithValueLogFileSize(32 << 20).
-		WithCompression(options.Snappy).WithNumCompactors(2).WithDetectConflicts(true).WithMetricsEnabled(false)
-	db, err := openBadger(b.WithChecksumVerificationMode(options.OnBlockRead))
+}
+
+// at makes the store that is at a place.
+func (o Options) at(p *place) *Badger {
+	s := &Badger{o: o}
+	s.at.Store(p)
+	return s
+}
+
+// onDisk opens or makes the store in dir for writing. If it is damaged it is set
+// aside, and a new one begun.
+func (o Options) onDisk(dir string) (p *place, aside string, err error) {
+	if err := writable(dir, o.Reserve/2); err != nil {
+		return nil, "", err
+	}
+	p, err = o.open(badger.DefaultOptions(dir))
+	switch {
+	case err == nil:
+		return p, "", nil
+	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
+		return nil, "", errLocked
+	case errors.Is(err, errNewer), remedy(err) != "":
+		return nil, "", err
+	}
+	return o.afresh(dir, err)
+}
+
+func (o Options) open(b badger.Options) (*place, error) {
+	db, err := openBadger(o.badger(b))
 	if err != nil {
 		return nil, err
 	}
-	s := &Badger{db: db, dir: b.Dir, o: o}
-	for _, p := range o.Durable {
-		s.durable = append(s.durable, []byte(p))
-	}
-	if err := s.migrate(); err != nil {
+	if err := migrate(db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return s, nil
+	return &place{db: db, dir: b.Dir}, nil
+}
+
+// memTable is how large a table grows in memory before it is written.
+const memTable = 8 << 20
+
+// memTables is how many of them there may be.
+const memTables = 2
+
+// badger sets the options of Badger. Small tables: a guard shares its host with a PBX.
+func (o Options) badger(b badger.Options) badger.Options {
+	return b.WithLogger(logger{o.Log}).WithMemTableSize(memTable).WithNumMemtables(memTables).WithNumLevelZeroTables(2).
+		WithNumLevelZeroTablesStall(6).WithBlockCacheSize(8 << 20).WithIndexCacheSize(8 << 20).WithValueLogFileSize(32 << 20).
+		WithCompression(options.Snappy).WithNumCompactors(2).WithDetectConflicts(true).WithMetricsEnabled(false).
+		WithChecksumVerificationMode(options.OnBlockRead)
 }
 
 var errNewer = errors.New("it was written by a newer ringfence")
 
 // migrate brings an older schema up, and refuses a newer one.
-func (s *Badger) migrate() error {
-	return s.db.Update(func(tx *badger.Txn) error {
+func migrate(db *badger.DB) error {
+	return db.Update(func(tx *badger.Txn) error {
 		item, err := tx.Get(schemaKey)
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return tx.Set(schemaKey, binary.BigEndian.AppendUint32(nil, schema))

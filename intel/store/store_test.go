@@ -99,7 +99,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = s.db.Update(func(tx *badger.Txn) error { return tx.Set(schemaKey, binary.BigEndian.AppendUint32(nil, schema+1)) })
+	err = s.at.Load().db.Update(func(tx *badger.Txn) error { return tx.Set(schemaKey, binary.BigEndian.AppendUint32(nil, schema+1)) })
 	if err := errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestForget(t *testing.T) {
 	if err := s.Put(t.Context(), []byte("b/1"), []byte("ban"), time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if gone, err := s.forget(t.Context(), 10); gone != 100 || err != nil {
+	if gone, err := s.at.Load().forget(t.Context(), 10); gone != 100 || err != nil {
 		t.Fatalf("%d gone, %v; want a tenth", gone, err)
 	}
 	if h, i, b := count(t, s, "h/"), count(t, s, "i/"), count(t, s, "b/"); h != 900 || i != 1800 || b != 1 {

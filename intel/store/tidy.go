@@ -20,10 +20,18 @@ import (
 func (s *Badger) Run(ctx context.Context) error {
 	t := time.NewTicker(s.o.Tidy)
 	defer t.Stop()
+	again := time.NewTicker(s.o.Again)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-again.C:
+			if s.Outage() == nil {
+				again.Stop()
+				continue
+			}
+			s.back(ctx)
 		case <-t.C:
 			if err := s.tidy(ctx); err != nil {
 				s.o.Log.Warn("store", "error", err)
@@ -35,32 +43,38 @@ func (s *Badger) Run(ctx context.Context) error {
 // tidy collects value logs while that helps. Over the quota the oldest history
 // goes, a tenth at a time.
 func (s *Badger) tidy(ctx context.Context) error {
-	for ctx.Err() == nil && s.db.RunValueLogGC(0.5) == nil {
+	p := s.here()
+	defer p.user.RUnlock()
+	for ctx.Err() == nil && p.db.RunValueLogGC(0.5) == nil {
 	}
-	if s.Size() <= s.o.Quota {
+	quota := s.o.Quota
+	if p.dir == "" && s.o.Memory > 0 {
+		quota = s.o.Memory / 2
+	}
+	if p.size() <= quota {
 		s.full.Store(false)
 		return nil
 	}
-	gone, err := s.forget(ctx, 10000)
+	gone, err := p.forget(ctx, 10000)
 	s.full.Store(gone == 0)
-	s.o.Log.Warn("store is over its quota: the oldest history was removed", "size", s.Size(), "quota", s.o.Quota, "removed", gone)
+	s.o.Log.Warn("store is over its quota: the oldest history was removed", "size", p.size(), "quota", quota, "removed", gone)
 	return err
 }
 
 // forget removes the oldest tenth of history, at least n entries, with what
 // points at it, and returns how many entries that were.
-func (s *Badger) forget(ctx context.Context, n int) (int, error) {
+func (p *place) forget(ctx context.Context, n int) (int, error) {
 	all := 0
-	if err := s.keys(ctx, history, func([]byte) bool { all++; return true }); err != nil {
+	if err := p.keys(ctx, history, func([]byte) bool { all++; return true }); err != nil {
 		return 0, err
 	}
 	n = max(n, all/10)
 	var last []byte // the stamp of the newest that goes
 	gone := 0
-	w := s.db.NewWriteBatch()
+	w := p.db.NewWriteBatch()
 	defer w.Cancel()
 	var failed error
-	err := s.keys(ctx, history, func(k []byte) bool {
+	err := p.keys(ctx, history, func(k []byte) bool {
 		if gone == n {
 			return false
 		}
@@ -72,7 +86,7 @@ func (s *Badger) forget(ctx context.Context, n int) (int, error) {
 	if err = errors.Join(err, failed); err != nil {
 		return 0, err
 	}
-	err = s.keys(ctx, pointers, func(k []byte) bool {
+	err = p.keys(ctx, pointers, func(k []byte) bool {
 		if len(k) < stamp || bytes.Compare(k[len(k)-stamp:], last) <= 0 {
 			failed = w.Delete(bytes.Clone(k))
 		}
@@ -82,7 +96,7 @@ func (s *Badger) forget(ctx context.Context, n int) (int, error) {
 		return 0, fmt.Errorf("store: forget: %w", err)
 	}
 	if gone > 0 { // what is deleted takes room until the tables are merged
-		if err := s.db.Flatten(1); err != nil {
+		if err := p.db.Flatten(1); err != nil {
 			return gone, fmt.Errorf("store: forget: %w", err)
 		}
 	}
@@ -90,8 +104,8 @@ func (s *Badger) forget(ctx context.Context, n int) (int, error) {
 }
 
 // keys goes over keys in order, without their values, until f says no.
-func (s *Badger) keys(ctx context.Context, prefix []byte, f func([]byte) bool) error {
-	err := s.db.View(func(tx *badger.Txn) error {
+func (p *place) keys(ctx context.Context, prefix []byte, f func([]byte) bool) error {
+	err := p.db.View(func(tx *badger.Txn) error {
 		o := badger.DefaultIteratorOptions
 		o.Prefix, o.PrefetchValues = prefix, false
 		it := tx.NewIterator(o)
@@ -109,21 +123,30 @@ func (s *Badger) keys(ctx context.Context, prefix []byte, f func([]byte) bool) e
 	return nil
 }
 
-// Size is the bytes on disk. Badger makes its files larger than what is in
-// them: only the blocks in use count.
+// Size is the bytes that the store takes, on disk or in memory.
 func (s *Badger) Size() int64 {
-	if s.dir == "" {
-		lsm, logs := s.db.Size()
-		return lsm + logs
+	p := s.here()
+	defer p.user.RUnlock()
+	return p.size()
+}
+
+// size is the bytes of a place. Badger makes its files larger than what is in
+// them: only the blocks in use count.
+func (p *place) size() int64 {
+	total := int64(0)
+	if p.dir == "" {
+		for _, l := range p.db.Levels() {
+			total += l.Size
+		}
+		return total + memTables*memTable
 	}
-	files, err := os.ReadDir(s.dir)
+	files, err := os.ReadDir(p.dir)
 	if err != nil {
 		return 0
 	}
-	total := int64(0)
 	for _, f := range files {
 		var st unix.Stat_t
-		if unix.Stat(filepath.Join(s.dir, f.Name()), &st) == nil { // gone meanwhile: no bytes
+		if unix.Stat(filepath.Join(p.dir, f.Name()), &st) == nil { // gone meanwhile: no bytes
 			total += int64(st.Blocks) * 512
 		}
 	}
@@ -134,19 +157,14 @@ func (s *Badger) Size() int64 {
 // files, and on a full disk that is a fault no error can tell of: so it must
 // never come to it.
 func (s *Badger) room(key []byte) error {
-	old := isHistory(key)
-	if !old && s.dir == "" {
-		return nil
-	}
-	left := s.o.Reserve
-	if s.dir != "" {
-		left = free(s.dir)
-	}
-	if old && (s.full.Load() || left < s.o.Reserve) {
+	p := s.here()
+	left, reserve := s.left(p)
+	p.user.RUnlock()
+	if isHistory(key) && (s.full.Load() || left < reserve) {
 		s.dropped.Add(1)
 		return ErrFull
 	}
-	if left < s.o.Reserve/2 {
+	if left < reserve/2 {
 		return ErrFull
 	}
 	return nil
@@ -167,7 +185,7 @@ func (s *Badger) Dropped() uint64 { return s.dropped.Load() }
 
 // Close writes what is open and lets the directory go.
 func (s *Badger) Close() error {
-	if err := s.db.Close(); err != nil && !errors.Is(err, badger.ErrDBClosed) {
+	if err := s.at.Load().db.Close(); err != nil && !errors.Is(err, badger.ErrDBClosed) {
 		return fmt.Errorf("store: close: %w", err)
 	}
 	return nil
