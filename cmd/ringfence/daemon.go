@@ -325,6 +325,13 @@ func (g *guardian) Doctor(ctx context.Context) []console.Finding {
 		}
 		say("geo", wrong == nil, "put it in place; it is read within half a minute", "%s", text)
 	}
+	if o := g.store.Outage(); o != nil {
+		text := fmt.Sprintf("it cannot be written and is in memory since %s: %v; %d entries were read from it", o.Since.Format(time.DateTime), o.Why, o.Read)
+		if o.Left != nil {
+			text += fmt.Sprintf(", others not: %v", o.Left)
+		}
+		say("state", false, o.Do, "%s", text)
+	}
 	if aside := g.store.SetAside(); aside != "" {
 		say("state", false, "see what the disk says (dmesg, smartctl); accounts are made again with `ringfence account add`", "the store was damaged: bans, accounts, calls and history began anew; what was is in %s", aside)
 	}
