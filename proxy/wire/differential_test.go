@@ -123,10 +123,23 @@ func (c *talk) Write(b []byte) (int, error) { return c.answer.Write(b) }
 func FuzzOpening(f *testing.F) {
 	f.Add([]byte(hello))
 	for _, change := range [][2]string{
-		{"GET / ", "GET /a/b?c=d "}, {"HTTP/1.1", "HTTP/3.7"}, {"keep-alive, Upgrade", ",upgrade ,"}, {"chat, sip", "sip"}, {"websocket", "WebSocket"},
-		{"\r\n\r\n", "\r\nOrigin: https://pbx.example.com\r\nCookie: a=\"b\"\r\n\r\n"}, {"\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n"}, {"Host", "HOST"},
-		{"Upgrade: websocket", "Upgrade:\r\n websocket"}, {"Host: ", "Host:"}, {"chat, sip", "chat,\tsip\t"}, {"/ HTTP", "//x/../y%00 HTTP"}, {": websocket", ":\twebsocket"},
-		{"pbx.example.com", "[2001:db8::1]:5062"}, {"pbx.example.com", "pbx.example.com:"}, {"\r\nUpgrade", "\r\nX-\xc3\xa9: 1\r\nUpgrade"}, {"\r\nUpgrade", "\r\nX: \xff\r\nUpgrade"},
+		{"GET / ", "GET /a/b?c=d "},
+		{"HTTP/1.1", "HTTP/3.7"},
+		{"keep-alive, Upgrade", ",upgrade ,"},
+		{"chat, sip", "sip"},
+		{"websocket", "WebSocket"},
+		{"\r\n\r\n", "\r\nOrigin: https://pbx.example.com\r\nCookie: a=\"b\"\r\n\r\n"},
+		{"\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n"},
+		{"Host", "HOST"},
+		{"Upgrade: websocket", "Upgrade:\r\n websocket"},
+		{"Host: ", "Host:"},
+		{"chat, sip", "chat,\tsip\t"},
+		{"/ HTTP", "//x/../y%00 HTTP"},
+		{": websocket", ":\twebsocket"},
+		{"pbx.example.com", "[2001:db8::1]:5062"},
+		{"pbx.example.com", "pbx.example.com:"},
+		{"\r\nUpgrade", "\r\nX-\xc3\xa9: 1\r\nUpgrade"},
+		{"\r\nUpgrade", "\r\nX: \xff\r\nUpgrade"},
 	} {
 		f.Add([]byte(strings.Replace(hello, change[0], change[1], 1)))
 	}
