@@ -15,18 +15,37 @@ import (
 )
 
 // ErrNotRunning is returned when no daemon listens on the socket.
-var ErrNotRunning = errors.New("no ringfence is running with this state directory")
+var ErrNotRunning = errors.New("no ringfence is running")
 
 // A Client asks a running daemon.
-type Client struct{ http http.Client }
+type Client struct {
+	state string
+	http  http.Client
+}
 
-// NewClient makes a client for the daemon's socket; it connects when asked.
-func NewClient(socket string) *Client {
+// NewClient makes a client for the daemon of a state directory, which listens on one
+// of the sockets; it connects when asked.
+func NewClient(state string, sockets ...string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
-		return d.DialContext(ctx, "unix", socket)
+		var first error
+		for _, s := range sockets {
+			conn, err := d.DialContext(ctx, "unix", s)
+			if err == nil {
+				return conn, nil
+			}
+			if first == nil || absent(first) {
+				first = err
+			}
+		}
+		return nil, first
 	}
-	return &Client{http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	return &Client{state, http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+}
+
+// absent tells whether a socket is not there or nobody listens.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOTDIR)
 }
 
 // Do sends in (nil: nothing) and decodes the answer into out. A refusal comes
@@ -68,8 +87,8 @@ func (c *Client) ask(ctx context.Context, method, path string, in any) (*http.Re
 	}
 	answer, err := c.http.Do(r)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, ErrNotRunning
+		if absent(err) {
+			return nil, fmt.Errorf("%w with the state directory %s; name that of the daemon with --state", ErrNotRunning, c.state)
 		}
 		return nil, fmt.Errorf("control socket: %w", err)
 	}

@@ -185,6 +185,7 @@ type Status struct {
 	Policy   string            `json:"policy"`
 	Listen   []string          `json:"listen"`
 	Filter   string            `json:"filter"`
+	Store    string            `json:"store"`    // where it is
 	Messages map[string]uint64 `json:"messages"` // passed, challenged, refused, dropped
 	Screen   map[string]uint64 `json:"screen"`   // by reason
 	Bans     int               `json:"bans"`

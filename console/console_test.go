@@ -56,7 +56,7 @@ func serve(t *testing.T, d Daemon) (*Client, func()) {
 			t.Error(err)
 		}
 	})
-	return NewClient(socket), func() {
+	return NewClient(filepath.Dir(socket), socket), func() {
 		cancel()
 		wg.Wait()
 	}

@@ -49,15 +49,26 @@ type Console struct {
 	listener net.Listener
 }
 
+// ErrRunning tells that another daemon listens.
+var ErrRunning = errors.New("another ringfence is running with this state directory; stop it or give --state another")
+
+// Answers tells whether somebody listens on a socket.
+func Answers(socket string) bool {
+	conn, err := net.DialTimeout("unix", socket, time.Second)
+	if err == nil {
+		conn.Close()
+	}
+	return err == nil
+}
+
 // New binds the socket with mode 0600. A socket that another daemon answers on
 // is an error; a dead one is taken over.
 func New(o Options) (*Console, error) {
 	if o.Body <= 0 {
 		o.Body = 1 << 20
 	}
-	if conn, err := net.DialTimeout("unix", o.Socket, time.Second); err == nil {
-		conn.Close()
-		return nil, fmt.Errorf("control socket %s: another ringfence is running with this state directory; stop it or give --state another", o.Socket)
+	if Answers(o.Socket) {
+		return nil, fmt.Errorf("control socket %s: %w", o.Socket, ErrRunning)
 	}
 	if err := os.Remove(o.Socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("control socket: %w", err)
@@ -72,6 +83,9 @@ func New(o Options) (*Console, error) {
 	}
 	return &Console{o: o, listener: l}, nil
 }
+
+// Close closes a console that was never run; after Run it does nothing.
+func (c *Console) Close() { _ = c.listener.Close() }
 
 // Run serves until ctx ends and joins what it started.
 func (c *Console) Run(ctx context.Context) error {

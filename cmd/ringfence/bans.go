@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -14,11 +13,6 @@ import (
 
 	"ringfence/console"
 )
-
-// client reaches the daemon of the state directory.
-func (g *globals) client() *console.Client {
-	return console.NewClient(filepath.Join(g.dir(), "control.sock"))
-}
 
 func newBans(g *globals) *cobra.Command {
 	c := &cobra.Command{Use: "bans", Short: "List bans and limits, or add one by hand"}

@@ -10,7 +10,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/big"
 	"net"
 	"os"
@@ -23,32 +22,44 @@ import (
 // when told to.
 type certificate struct {
 	cert, key string
+	self      bool // made here, for hosts
+	hosts     []string
 	now       func() time.Time
 	loaded    atomic.Pointer[tls.Certificate]
 }
 
 // newCertificate loads a certificate. With no files named it uses the one in
-// DIR/tls, which it makes for the hosts when it is not there or has run out.
+// DIR/tls, which it makes for the hosts when it is not there, is damaged or soon runs
+// out. A disk that refuses to keep it is an error beside one that is good for this run.
 func newCertificate(cert, key, dir string, hosts []string, now func() time.Time) (*certificate, error) {
 	c := &certificate{cert: cert, key: key, now: now}
 	if cert == "" {
 		c.cert, c.key = filepath.Join(dir, "tls", "self.crt"), filepath.Join(dir, "tls", "self.key")
-		if err := c.ensure(hosts); err != nil {
-			return nil, err
-		}
+		c.self, c.hosts = true, hosts
 	}
 	return c, c.Reload()
 }
 
 // Reload reads the files; when they are broken the certificate that was loaded
-// stays in use.
+// stays in use, and if it was made here is made anew.
 func (c *certificate) Reload() error {
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	if c.self && (err != nil || c.runsOut(&pair)) {
+		if old := c.loaded.Load(); old != nil && !c.runsOut(old) {
+			return nil
+		}
+		return c.make()
+	}
 	if err != nil {
 		return fmt.Errorf("certificate %s: %w", c.cert, err)
 	}
 	c.loaded.Store(&pair)
 	return nil
+}
+
+// runsOut tells whether a certificate has less than a month left.
+func (c *certificate) runsOut(pair *tls.Certificate) bool {
+	return !c.now().Before(pair.Leaf.NotAfter.AddDate(0, -1, 0))
 }
 
 func (c *certificate) config() *tls.Config {
@@ -58,17 +69,8 @@ func (c *certificate) config() *tls.Config {
 	}
 }
 
-func (c *certificate) ensure(hosts []string) error {
-	text, err := os.ReadFile(c.cert)
-	if err == nil {
-		if block, _ := pem.Decode(text); block != nil {
-			if leaf, err := x509.ParseCertificate(block.Bytes); err == nil && c.now().Before(leaf.NotAfter.AddDate(0, -1, 0)) {
-				return nil
-			}
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("certificate: %w", err)
-	}
+// make makes a certificate for the hosts, loads it and keeps it in the files.
+func (c *certificate) make() error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return fmt.Errorf("certificate: %w", err)
@@ -82,7 +84,7 @@ func (c *certificate) ensure(hosts []string) error {
 		NotBefore: c.now().Add(-time.Hour), NotAfter: c.now().AddDate(2, 0, 0),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	for _, h := range hosts {
+	for _, h := range c.hosts {
 		if ip := net.ParseIP(h); ip != nil {
 			t.IPAddresses = append(t.IPAddresses, ip)
 		} else if h != "" {
@@ -97,11 +99,18 @@ func (c *certificate) ensure(hosts []string) error {
 	if err != nil {
 		return fmt.Errorf("certificate: %w", err)
 	}
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return fmt.Errorf("certificate: %w", err)
+	}
+	c.loaded.Store(&pair)
 	if err := os.MkdirAll(filepath.Dir(c.cert), 0o700); err != nil {
 		return fmt.Errorf("certificate: %w", err)
 	}
-	return errors.Join(
-		writeWhole(c.key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600),
-		writeWhole(c.cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644),
-	)
+	if err := errors.Join(writeWhole(c.key, keyPEM, 0o600), writeWhole(c.cert, certPEM, 0o644)); err != nil {
+		return fmt.Errorf("certificate: %w", err)
+	}
+	return nil
 }

@@ -39,7 +39,7 @@ type config struct {
 	Geo       []string       `yaml:"geo"`
 	Record    recordConfig   `yaml:"record"`
 	Metrics   string         `yaml:"metrics"` // address of the metrics page; "" is 127.0.0.1:9464, "off" is none
-	Control   string         `yaml:"control"` // unix socket; "" is STATE/control.sock
+	Control   string         `yaml:"control"` // unix socket; "" is STATE/control.sock, or one in a runtime directory if STATE cannot be written
 	Limits    limitsConfig   `yaml:"limits"`
 }
 
@@ -113,8 +113,9 @@ type screenConfig struct {
 }
 
 type storeConfig struct {
-	Dir   string `yaml:"dir"`
-	Quota size   `yaml:"quota"`
+	Dir    string `yaml:"dir"`
+	Quota  size   `yaml:"quota"`
+	Memory size   `yaml:"memory"` // while the disk cannot be written
 }
 
 type recordConfig struct {

@@ -11,6 +11,9 @@ import (
 	"ringfence/rules"
 )
 
+// leastMemory is what a store in memory needs to be of any use.
+const leastMemory = 64 << 20
+
 // fault is a problem of meaning at a path of the configuration.
 type fault struct{ path, text string }
 
@@ -144,6 +147,9 @@ func (c *config) check() []fault {
 		}
 	}
 	c.Record.HEP.check(func(field, form string, args ...any) { say("record.hep."+field, form, args...) })
+	if c.Store.Memory > 0 && c.Store.Memory < leastMemory {
+		say("store.memory", "%s is too little for accounts, bans and calls: at least %s", c.Store.Memory, size(leastMemory))
+	}
 	for _, n := range []struct {
 		path string
 		n    int

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"os"
 	"path/filepath"
@@ -136,6 +138,50 @@ func TestSelfMadeCertificateIsKept(t *testing.T) {
 	if err != nil || string(third.loaded.Load().Certificate[0]) == string(first.loaded.Load().Certificate[0]) {
 		t.Errorf("a certificate that runs out was not renewed: %v", err)
 	}
+}
+
+// Whatever became of the files of a self-made certificate: a good one is served.
+func TestSelfMadeCertificateIsMadeAnew(t *testing.T) {
+	dir, now := t.TempDir(), time.Unix(1.8e9, 0)
+	clock := func() time.Time { return now }
+	crt, key := filepath.Join(dir, "tls", "self.crt"), filepath.Join(dir, "tls", "self.key")
+	serves := func(c *certificate, err error) *x509.Certificate {
+		t.Helper()
+		if err != nil || c.loaded.Load() == nil {
+			t.Fatal(err)
+		}
+		leaf := c.loaded.Load().Leaf
+		if now.After(leaf.NotAfter) {
+			t.Errorf("it ran out at %v", leaf.NotAfter)
+		}
+		if _, err := tls.LoadX509KeyPair(crt, key); err != nil {
+			t.Error(err)
+		}
+		return leaf
+	}
+	first := serves(newCertificate("", "", dir, []string{"localhost"}, clock))
+	for name, spoil := range map[string]func() error{
+		"no certificate":      func() error { return os.Remove(crt) },
+		"no key":              func() error { return os.Remove(key) },
+		"garbage certificate": func() error { return os.WriteFile(crt, []byte("none"), 0o600) },
+		"garbage key":         func() error { return os.WriteFile(key, []byte("none"), 0o600) },
+		"empty key":           func() error { return os.Truncate(key, 0) },
+		"cut certificate":     func() error { return os.Truncate(crt, 100) },
+		"ran out":             func() error { now = now.AddDate(3, 0, 0); return nil },
+	} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		next := serves(newCertificate("", "", dir, []string{"localhost"}, clock))
+		if next.SerialNumber.Cmp(first.SerialNumber) == 0 {
+			t.Errorf("%s: it is the one of before", name)
+		}
+		first = next
+	}
+	c, err := newCertificate("", "", dir, []string{"localhost"}, clock)
+	serves(c, err)
+	now = now.AddDate(3, 0, 0)
+	serves(c, c.Reload()) // of a daemon that runs for years
 }
 
 func TestPrintable(t *testing.T) {

@@ -24,7 +24,7 @@ import (
 
 // Status says what the daemon is doing.
 func (g *guardian) Status(context.Context) console.Status {
-	s := console.Status{Version: version(), Started: g.started, Policy: g.policy.version(), Filter: g.screen.text, Messages: g.tally.all(), Screen: map[string]uint64{}}
+	s := console.Status{Version: version(), Started: g.started, Policy: g.policy.version(), Filter: g.screen.text, Store: g.storeText(), Messages: g.tally.all(), Screen: map[string]uint64{}}
 	for i, a := range g.proxy.Addresses() {
 		s.Listen = append(s.Listen, g.cfg.Listen[i].Transport+":"+a.String())
 	}
@@ -91,7 +91,7 @@ func (g *guardian) Ban(ctx context.Context, in console.BanRequest) (console.Bann
 	}
 	now := g.now()
 	warning, err := unwritten(g.bans.Ban(ctx, bans.Ban{Prefix: in.Prefix, At: now, Until: now.Add(in.For), Rule: "by-hand", Reason: cmp.Or(in.Reason, "no reason given")}))
-	return console.Banned{Warning: warning}, err
+	return console.Banned{Warning: cmp.Or(warning, g.inMemory())}, err
 }
 
 // unwritten makes a warning of a refusal by the disk: what was asked for is in
@@ -110,7 +110,7 @@ func (g *guardian) Lift(ctx context.Context, in console.LiftRequest) (console.Li
 	}
 	ended, err := g.bans.Lift(ctx, in.Prefix, in.Reason)
 	warning, err := unwritten(err)
-	out := console.Lifted{Bans: []console.Ban{}, Warning: warning}
+	out := console.Lifted{Bans: []console.Ban{}, Warning: cmp.Or(warning, g.inMemory())}
 	for _, b := range ended {
 		out.Bans = append(out.Bans, banOf(b))
 	}
@@ -325,18 +325,7 @@ func (g *guardian) Doctor(ctx context.Context) []console.Finding {
 		}
 		say("geo", wrong == nil, "put it in place; it is read within half a minute", "%s", text)
 	}
-	if o := g.store.Outage(); o != nil {
-		text := fmt.Sprintf("it cannot be written and is in memory since %s: %v; %d entries were read from it", o.Since.Format(time.DateTime), o.Why, o.Read)
-		if o.Left != nil {
-			text += fmt.Sprintf(", others not: %v", o.Left)
-		}
-		say("state", false, o.Do, "%s", text)
-	}
-	if aside := g.store.SetAside(); aside != "" {
-		say("state", false, "see what the disk says (dmesg, smartctl); accounts are made again with `ringfence account add`", "the store was damaged: bans, accounts, calls and history began anew; what was is in %s", aside)
-	}
-	used, quota := g.store.Size(), int64(g.cfg.Store.Quota)
-	say("store", used < quota, "raise store.quota or lower record.keep", "%d MiB of %d MiB", used>>20, quota>>20)
+	g.examineState(say)
 	say("history", g.store.Dropped() == 0 && g.recorder.Dropped() == 0, "make room on the disk", "%d entries dropped", g.store.Dropped()+g.recorder.Dropped())
 	if g.mirror != nil {
 		c := g.mirror.Counts()

@@ -59,6 +59,7 @@ func newStatus(g *globals) *cobra.Command {
 				{"listening", strings.Join(s.Listen, " ")},
 				{"rules", s.Policy},
 				{"filter", s.Filter},
+				{"store", s.Store},
 				{"bans, limits", fmt.Sprintf("%d, %d", s.Bans, s.Limits)},
 				{"calls", strconv.Itoa(s.Calls)},
 			}

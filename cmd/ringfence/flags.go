@@ -190,6 +190,9 @@ func (c *config) fill(state string) {
 	if c.Store.Quota == 0 {
 		c.Store.Quota = 2 << 30
 	}
+	if c.Store.Memory == 0 {
+		c.Store.Memory = 256 << 20
+	}
 	set(&c.Screen.Mode, "auto")
 	set(&c.Screen.Pin, "/sys/fs/bpf/ringfence")
 	number(&c.Screen.Bans, 262144)

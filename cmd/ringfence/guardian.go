@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -67,7 +67,9 @@ type guardian struct {
 	engine   *guard.Engine
 	proxy    *proxy.Proxy
 	console  *console.Console
+	control  string // the socket of console
 	metrics  *prometheus.Registry
+	scraped  net.Listener // nil: metrics are off
 	tally    *tally
 	certs    []*certificate
 	logFile  *os.File
@@ -88,12 +90,8 @@ func newGuardian(ctx context.Context, c *config, trials []trial, o guardianOptio
 			err = errors.Join(err, g.close())
 		}
 	}()
-	if err := os.MkdirAll(c.Store.Dir, 0o700); err != nil {
-		return g, fmt.Errorf("state directory: %w; give another with --state", err)
-	}
 	g.metrics.MustRegister(collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.MetricsGC)), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	g.store, err = store.Open(filepath.Join(c.Store.Dir, "store"), store.Options{Quota: int64(c.Store.Quota), Now: g.now, Log: g.log})
-	if err != nil {
+	if err := g.openStore(); err != nil {
 		return g, err
 	}
 	if g.accounts, err = accounts.Open(ctx, g.store, accounts.Options{Now: g.now}); err != nil {
@@ -134,11 +132,10 @@ func newGuardian(ctx context.Context, c *config, trials []trial, o guardianOptio
 	if err := g.openProxy(emergencies, o.Sockets); err != nil {
 		return g, err
 	}
-	socket := c.Control
-	if socket == "" {
-		socket = filepath.Join(c.Store.Dir, "control.sock")
+	if err := g.openMetrics(); err != nil {
+		return g, err
 	}
-	if g.console, err = console.New(console.Options{Socket: socket, Daemon: g, Log: g.log}); err != nil {
+	if err := g.openConsole(); err != nil {
 		return g, err
 	}
 	g.register()
@@ -165,11 +162,16 @@ func (g *guardian) openRecorder(o guardianOptions) error {
 		lines = record.JSONLines(o.Out, version())
 	default:
 		f, err := os.OpenFile(c.Log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-		if err != nil {
+		switch {
+		case err == nil:
+			g.logFile = f
+			lines = record.JSONLines(f, version())
+		case store.Refused(err):
+			g.log.Error("record.log cannot be written: its lines go to standard output", "error", err)
+			lines = record.JSONLines(o.Out, version())
+		default:
 			return fmt.Errorf("record: log: %w", err)
 		}
-		g.logFile = f
-		lines = record.JSONLines(f, version())
 	}
 	var channels []record.Channel
 	for _, w := range c.Webhooks {
@@ -221,7 +223,7 @@ func (l *lateDialogs) Has(m *guard.Message) bool {
 }
 
 func (g *guardian) openEngine(o guardianOptions) error {
-	keys, err := loadKeyring(g.cfg.Store.Dir, "nonce")
+	keys, err := g.keyring(loadKeyring, "nonce")
 	if err != nil {
 		return err
 	}
@@ -237,7 +239,7 @@ func (g *guardian) openEngine(o guardianOptions) error {
 		return err
 	}
 	g.auth = a
-	rates, err := loadKeyring(g.cfg.Store.Dir, "rates")
+	rates, err := g.keyring(loadKeyring, "rates")
 	if err != nil {
 		return err
 	}
@@ -276,7 +278,7 @@ func (g *guardian) Run(ctx context.Context) error {
 	if g.geo != nil {
 		group.Go(func() error { return g.geo.Run(ctx) })
 	}
-	if g.cfg.Metrics != "off" {
+	if g.scraped != nil {
 		group.Go(func() error { return g.serveMetrics(ctx) })
 	}
 	err := group.Wait()
@@ -293,6 +295,12 @@ func (g *guardian) close() error {
 	}
 	if g.mirror != nil {
 		g.mirror.Close()
+	}
+	if g.scraped != nil {
+		_ = g.scraped.Close() // closed already if it was served
+	}
+	if g.console != nil {
+		g.console.Close()
 	}
 	if g.logFile != nil {
 		errs = append(errs, g.logFile.Close())

@@ -16,7 +16,8 @@ import (
 // rates count by, made before a restart, stay good after it.
 type keyring struct{ Current, Previous [32]byte }
 
-// loadKeyring reads DIR/keys/NAME and makes it when it is not there.
+// loadKeyring reads DIR/keys/NAME and makes it when it is not there. A disk that
+// refuses to be read or written is an error beside a keyring that is good for this run.
 func loadKeyring(dir, name string) (keyring, error) {
 	path := filepath.Join(dir, "keys", name)
 	text, err := os.ReadFile(path)
@@ -24,7 +25,7 @@ func loadKeyring(dir, name string) (keyring, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return newKeyring(path)
 	case err != nil:
-		return keyring{}, fmt.Errorf("key %s: %w", name, err)
+		return madeKeyring(), fmt.Errorf("key %s: %w", name, err)
 	}
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
 		return keyring{}, fmt.Errorf("key %s: %s can be read by others: chmod 600 it", name, path)
@@ -35,7 +36,7 @@ func loadKeyring(dir, name string) (keyring, error) {
 		// Made anew: what was signed with the old one, a nonce or the token of a call, is
 		// worth nothing now, and phones are asked once more.
 		if err := os.Rename(path, path+".damaged"); err != nil {
-			return keyring{}, fmt.Errorf("key %s: %s does not hold two lines of 64 hexadecimal digits: remove it and a new key is made: %w", name, path, err)
+			return madeKeyring(), fmt.Errorf("key %s: %s does not hold two lines of 64 hexadecimal digits: remove it and a new key is made: %w", name, path, err)
 		}
 		return newKeyring(path)
 	}
@@ -59,10 +60,14 @@ func unhex(dst []byte, text string) bool {
 	return err == nil && copy(dst, b) == len(dst) && len(b) == len(dst)
 }
 
-func newKeyring(path string) (keyring, error) {
-	var k keyring
+func madeKeyring() (k keyring) {
 	rand.Read(k.Current[:]) // never fails, crypto/rand
 	rand.Read(k.Previous[:])
+	return k
+}
+
+func newKeyring(path string) (keyring, error) {
+	k := madeKeyring()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return k, fmt.Errorf("keys: %w", err)
 	}

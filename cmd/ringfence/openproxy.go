@@ -36,11 +36,11 @@ var registers = map[string]proxy.Register{"auto": proxy.RegisterAuto, "path": pr
 // openProxy makes the proxy of the configuration; it binds the sockets.
 func (g *guardian) openProxy(emergencies *numbers.Emergencies, sockets []*os.File) error {
 	c := g.cfg
-	branch, err := nextKeyring(c.Store.Dir, "branch")
+	branch, err := g.keyring(nextKeyring, "branch")
 	if err != nil {
 		return err
 	}
-	token, err := loadKeyring(c.Store.Dir, "flow-token")
+	token, err := g.keyring(loadKeyring, "flow-token")
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (g *guardian) listeners() ([]proxy.Listener, error) {
 				hosts = append(hosts, host)
 			}
 			cert, err := newCertificate(l.Certificate, l.Key, g.cfg.Store.Dir, hosts, g.now)
-			if err != nil {
+			if err := g.unkept("the self-made certificate", err); err != nil {
 				return nil, err
 			}
 			g.certs = append(g.certs, cert)
@@ -126,12 +126,19 @@ func (g *guardian) malformed(src netip.AddrPort, t guard.Transport, p index.Prob
 	g.tap.Decided(&d)
 }
 
-// serveMetrics serves /metrics on a loopback port until ctx ends.
-func (g *guardian) serveMetrics(ctx context.Context) error {
-	l, err := net.Listen("tcp", g.cfg.Metrics)
-	if err != nil {
+// openMetrics binds the port of the metrics page.
+func (g *guardian) openMetrics() (err error) {
+	if g.cfg.Metrics == "off" {
+		return nil
+	}
+	if g.scraped, err = net.Listen("tcp", g.cfg.Metrics); err != nil {
 		return fmt.Errorf("metrics: %w; give another address with --metrics, or off", err)
 	}
+	return nil
+}
+
+// serveMetrics serves /metrics until ctx ends.
+func (g *guardian) serveMetrics(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(g.metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 1 << 14}
@@ -140,7 +147,7 @@ func (g *guardian) serveMetrics(ctx context.Context) error {
 		<-ctx.Done()
 		stopped <- s.Close()
 	}()
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.Serve(g.scraped); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	return <-stopped
@@ -153,7 +160,13 @@ func (g *guardian) register() {
 	}
 	gauge("ringfence_bans", "Bans in force.", func() float64 { n, _, _ := g.bans.Counts(); return float64(n) })
 	gauge("ringfence_limits", "Sources that are limited.", func() float64 { _, n, _ := g.bans.Counts(); return float64(n) })
-	gauge("ringfence_store_bytes", "Bytes of the store on disk.", func() float64 { return float64(g.store.Size()) })
+	gauge("ringfence_store_bytes", "Bytes of the store.", func() float64 { return float64(g.store.Size()) })
+	gauge("ringfence_store_in_memory", "1 while the store cannot be written to disk and is in memory.", func() float64 {
+		if g.store.Outage() != nil {
+			return 1
+		}
+		return 0
+	})
 	g.metrics.MustRegister(&screenCollector{g.screen}, g.tally.problems)
 }
 

@@ -18,6 +18,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"ringfence/intel/store"
 )
 
 func newRun(g *globals) *cobra.Command {
@@ -46,10 +48,11 @@ func run(ctx context.Context, w io.Writer, g *globals, f *runFlags) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)
 	}
+	before := findState(cfg.Store.Dir)
 	demo := *cfg.Location.Enabled && f.config == "" && len(f.listen) == 0 && len(accounts) == 0
 	if demo {
 		if accounts, err = demoAccounts(cfg.Store.Dir); err != nil {
-			return err
+			return errors.Join(err, before.undo())
 		}
 		// The sipp of Debian 12 reads only the first challenge, and only MD5.
 		cfg.Guards.Auth.Algorithms = []string{"MD5", "SHA-256"}
@@ -61,7 +64,7 @@ func run(ctx context.Context, w io.Writer, g *globals, f *runFlags) error {
 	}
 	d, err := newGuardian(ctx, cfg, accounts, guardianOptions{Out: w, Log: log, Sockets: sockets})
 	if err != nil {
-		return err
+		return errors.Join(err, before.undo())
 	}
 	d.announce(os.Stderr, demo, accounts)
 	ctx, cancel := context.WithCancel(ctx)
@@ -109,12 +112,11 @@ func demoAccounts(dir string) ([]trial, error) {
 			var b [8]byte
 			rand.Read(b[:]) // never fails, crypto/rand
 			text = []byte(hex.EncodeToString(b[:]))
-			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-				return nil, fmt.Errorf("demo accounts: %w", err)
+			if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
+				err = writeWhole(path, text, 0o600)
 			}
-			err = writeWhole(path, text, 0o600)
 		}
-		if err != nil {
+		if err != nil && !(store.Refused(err) && len(text) > 0) { // else they hold for this run
 			return nil, fmt.Errorf("demo accounts: %w", err)
 		}
 		out = append(out, trial{user, strings.TrimSpace(string(text))})

@@ -59,6 +59,9 @@ func remedy(err error) string {
 	return ""
 }
 
+// Refused tells whether an error is of a disk that cannot be written, or not now.
+func Refused(err error) bool { return remedy(err) != "" }
+
 // writable tells why the store in dir cannot be written. room is how many bytes have
 // to be free.
 func writable(dir string, room int64) error {
