@@ -135,11 +135,14 @@ func (c *conn) leaves() bool {
 	return c.leaving != nil
 }
 
+// drained is how many of the longest messages are thrown away of a far end that leaves.
+const drained = 16
+
 // drain throws away what the far end of a connection that leaves still sends, until
-// it ends, its time does, or there is more of it than one message.
+// it ends, its time does, or there is too much of it.
 func (c *conn) drain(why error) {
 	buf := make([]byte, usualRead)
-	for left := c.wire.limits.Message; left > 0; {
+	for left := drained * c.wire.limits.Message; left > 0; {
 		n, err := c.net.Read(buf)
 		if err != nil {
 			break
