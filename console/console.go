@@ -188,6 +188,7 @@ type Status struct {
 	Store    string            `json:"store"`    // where it is
 	Messages map[string]uint64 `json:"messages"` // passed, challenged, refused, dropped
 	Screen   map[string]uint64 `json:"screen"`   // by reason
+	Sockets  map[string]uint64 `json:"sockets"`  // what was lost or refused there, by reason
 	Bans     int               `json:"bans"`
 	Limits   int               `json:"limits"`
 	Calls    int               `json:"calls"`

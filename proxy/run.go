@@ -204,6 +204,14 @@ func (p *Proxy) Run(ctx context.Context) error {
 // Addresses are what the listeners are bound to, with their real ports.
 func (p *Proxy) Addresses() []netip.AddrPort { return p.wire.Addresses() }
 
+// Sockets is what happened at the sockets; all zeros where the wire does not count.
+func (p *Proxy) Sockets() wire.Counters {
+	if w, ok := p.wire.(interface{ Counters() wire.Counters }); ok {
+		return w.Counters()
+	}
+	return wire.Counters{}
+}
+
 // Dialogs are the calls, for guards.
 func (p *Proxy) Dialogs() guard.Dialogs { return p.calls }
 

@@ -24,7 +24,7 @@ import (
 
 // Status says what the daemon is doing.
 func (g *guardian) Status(context.Context) console.Status {
-	s := console.Status{Version: version(), Started: g.started, Policy: g.policy.version(), Filter: g.screen.text, Store: g.storeText(), Messages: g.tally.all(), Screen: map[string]uint64{}}
+	s := console.Status{Version: version(), Started: g.started, Policy: g.policy.version(), Filter: g.screen.text, Store: g.storeText(), Messages: g.tally.all(), Screen: map[string]uint64{}, Sockets: map[string]uint64{}}
 	for i, a := range g.proxy.Addresses() {
 		s.Listen = append(s.Listen, g.cfg.Listen[i].Transport+":"+a.String())
 	}
@@ -35,6 +35,11 @@ func (g *guardian) Status(context.Context) console.Status {
 					s.Screen[reason.String()] += n.Packets
 				}
 			}
+		}
+	}
+	for reason, n := range socketDrops(g.proxy.Sockets()) {
+		if n > 0 {
+			s.Sockets[reason] = n
 		}
 	}
 	s.Bans, s.Limits, _ = g.bans.Counts()
@@ -317,6 +322,7 @@ func (g *guardian) Doctor(ctx context.Context) []console.Finding {
 		say("next hop "+h.Hop.Name, h.Up, "is the server running, and does it answer OPTIONS?", "%s, %s over %s, %s", state, h.Hop.Address, h.Hop.Transport, h.Took.Round(time.Microsecond))
 	}
 	g.examineDNS(say)
+	examineSockets(g.proxy.Sockets(), say)
 	if g.geo != nil {
 		wrong := g.geo.Wrong()
 		text := "every database is in use"

@@ -72,6 +72,9 @@ func newStatus(g *globals) *cobra.Command {
 			for _, name := range slices.Sorted(maps.Keys(s.Screen)) {
 				rows = append(rows, []string{"screen " + name, strconv.FormatUint(s.Screen[name], 10)})
 			}
+			for _, name := range slices.Sorted(maps.Keys(s.Sockets)) {
+				rows = append(rows, []string{"sockets " + name, strconv.FormatUint(s.Sockets[name], 10)})
+			}
 			return g.show(c.OutOrStdout(), s, "RINGFENCE\t"+s.Version, rows)
 		},
 	}

@@ -167,7 +167,7 @@ func (g *guardian) register() {
 		}
 		return 0
 	})
-	g.metrics.MustRegister(&screenCollector{g.screen}, g.tally.problems)
+	g.metrics.MustRegister(&screenCollector{g.screen}, &socketCollector{g.proxy}, g.tally.problems)
 }
 
 // screenCollector gives the counters of the screen by reason.

@@ -1,76 +1,56 @@
 package main
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strconv"
-	"syscall"
+	"github.com/prometheus/client_golang/prometheus"
 
-	"ringfence/console"
+	"ringfence/proxy"
+	"ringfence/proxy/wire"
 )
 
-// runDirectory is where daemons keep sockets (FHS 3.0 section 3.15).
-const runDirectory = "/run/ringfence"
+// socketCollector gives the counters of the sockets.
+type socketCollector struct{ proxy *proxy.Proxy }
 
-// controlSockets are the places of the control socket of a state directory, the
-// best first: in it, or where that cannot be written in a runtime directory. The
-// daemon and the command line look in the same.
-func controlSockets(dir string) []string {
-	out := []string{filepath.Join(dir, "control.sock")}
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return out
+var (
+	socketDropDesc   = prometheus.NewDesc("ringfence_socket_dropped_total", "Datagrams dropped and connections refused or closed at the sockets, by reason.", []string{"reason"}, nil)
+	socketOpenDesc   = prometheus.NewDesc("ringfence_connections", "Connections that are up.", nil, nil)
+	socketAcceptDesc = prometheus.NewDesc("ringfence_connections_accepted_total", "Connections that were accepted.", nil, nil)
+)
+
+// Describe is prometheus.Collector's.
+func (s *socketCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- socketDropDesc
+	out <- socketOpenDesc
+	out <- socketAcceptDesc
+}
+
+// Collect is prometheus.Collector's.
+func (s *socketCollector) Collect(out chan<- prometheus.Metric) {
+	c := s.proxy.Sockets()
+	for reason, n := range socketDrops(c) {
+		out <- prometheus.MustNewConstMetric(socketDropDesc, prometheus.CounterValue, float64(n), reason)
 	}
-	if real, err := filepath.EvalSymlinks(abs); err == nil {
-		abs = real
-	}
-	sum := sha256.Sum256([]byte(abs))
-	name := hex.EncodeToString(sum[:8]) + ".sock"
-	at := []string{runDirectory}
-	if x := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(x) {
-		at = append(at, filepath.Join(x, "ringfence"))
-	}
-	at = append(at, filepath.Join(os.TempDir(), "ringfence-"+strconv.Itoa(os.Geteuid())))
-	for _, d := range at {
-		if private(d) == nil || errors.Is(private(d), fs.ErrNotExist) {
-			out = append(out, filepath.Join(d, name))
-		}
+	out <- prometheus.MustNewConstMetric(socketOpenDesc, prometheus.GaugeValue, float64(c.Open))
+	out <- prometheus.MustNewConstMetric(socketAcceptDesc, prometheus.CounterValue, float64(c.Accepted))
+}
+
+// overflowed is the reason of what the kernel drops before we see it.
+const overflowed = "kernel_overflow"
+
+// socketDrops are the counters by reason.
+func socketDrops(c wire.Counters) map[string]uint64 {
+	out := map[string]uint64{overflowed: c.Overflow}
+	for r, n := range c.Dropped {
+		out[wire.Reason(r).String()] = n
 	}
 	return out
 }
 
-// private checks that nobody else can put a socket into a directory.
-func private(dir string) error {
-	info, err := os.Lstat(dir)
-	if err != nil {
-		return err
-	}
-	owner := info.Sys().(*syscall.Stat_t).Uid
-	mine := owner == uint32(os.Geteuid()) || dir == runDirectory // #nosec G115 -- only root makes one in /run
-	if !info.IsDir() || info.Mode().Perm()&0o077 != 0 || !mine {
-		return fmt.Errorf("%s is not a directory of ringfence's user with mode 0700", dir)
-	}
-	return nil
-}
-
-// ownDirectory makes a directory that is private.
-func ownDirectory(dir string) error {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return private(dir)
-}
-
-// client reaches the daemon of the state directory.
-func (g *globals) client() *console.Client {
-	dir, err := filepath.Abs(g.dir())
-	if err != nil {
-		dir = g.dir()
-	}
-	return console.NewClient(dir, controlSockets(g.dir())...)
+// examineSockets says when messages are lost that nobody refused: that is for the
+// operator to mend, and no attacker's affair alone.
+func examineSockets(c wire.Counters, say func(what string, ok bool, do, form string, args ...any)) {
+	say("socket buffers", c.Overflow == 0, "raise net.core.rmem_max with sysctl and restart, or set limits.sockets to more",
+		"%s lost before they were read", count(int(c.Overflow), "datagram"))
+	lost := c.Dropped[wire.WriteFull] + c.Dropped[wire.SendFull]
+	say("sending", lost == 0, "is the network slower than what is sent, or a far end that reads nothing?",
+		"%s not sent for want of room", count(int(lost), "message"))
 }

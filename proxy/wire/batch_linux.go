@@ -51,6 +51,23 @@ func (s *packetSocket) prepare(fd int, shared bool, limits Limits) error {
 	return nil
 }
 
+// The counters that SO_MEMINFO gives, linux/sock_diag.h, and the place of drops.
+const (
+	memInfos    = 9
+	memInfoDrop = 8
+)
+
+// kernelDrops is how many datagrams the kernel has dropped at the socket, modulo 2^32.
+func (s *packetSocket) kernelDrops() (n uint32, ok bool) {
+	var all [memInfos]uint32
+	err := s.raw.Control(func(fd uintptr) {
+		size := uint32(unsafe.Sizeof(all))
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(&all[0])), uintptr(unsafe.Pointer(&size)), 0)
+		ok = errno == 0 && size == uint32(unsafe.Sizeof(all))
+	})
+	return all[memInfoDrop], ok && err == nil
+}
+
 // A receiver takes batches of datagrams from one socket. All its memory is made
 // once. The kernel writes where the headers point, which Go's collector does
 // not move.

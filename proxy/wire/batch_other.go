@@ -19,6 +19,9 @@ func (s *packetSocket) prepare(_ int, shared bool, _ Limits) error {
 	return nil
 }
 
+// kernelDrops is not told elsewhere.
+func (s *packetSocket) kernelDrops() (n uint32, ok bool) { return 0, false }
+
 // A receiver takes one datagram at a time.
 type receiver struct {
 	socket *packetSocket

@@ -16,7 +16,7 @@ const (
 	TooMany                     // a connection above a limit
 	Displaced                   // a silent connection gave way to a new one
 	BadFraming                  // no one Content-Length that can be believed
-	TooSlow                     // a deadline passed: first message or partial message
+	TooSlow                     // a deadline passed: first message, or one that is not whole
 	BadHandshake                // TLS was not agreed, or not in time
 	WriteFull                   // the queue of a connection was full
 	WriteTimeout                // the far end did not take what we wrote
@@ -50,6 +50,7 @@ type Counters struct {
 	Opened     uint64             // connections of ours
 	Open       int                // connections that are up now or being made
 	Dropped    [Reasons]uint64
+	Overflow   uint64 // datagrams that the kernel had no room for, or that were damaged; 0 where it does not say
 }
 
 // counters is Counters while it is counted.

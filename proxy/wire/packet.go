@@ -19,6 +19,8 @@ type packetSocket struct {
 	worker int
 	six    bool // an IPv6 socket, where IPv4 addresses are mapped
 	any    bool // at a wildcard: each datagram says what address it came to
+
+	overflow overflow
 }
 
 func newPacketSocket(network string, at netip.AddrPort, shared bool, limits Limits) (*packetSocket, error) {

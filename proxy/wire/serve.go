@@ -146,6 +146,11 @@ func (w *Wire) Counters() Counters {
 	w.mu.RLock()
 	c.Open = len(w.conns)
 	w.mu.RUnlock()
+	for _, l := range w.listeners {
+		for _, s := range l.packets {
+			c.Overflow += s.overflow.read(s)
+		}
+	}
 	return c
 }
 
