@@ -81,10 +81,68 @@ func TestFullDisk(t *testing.T) {
 	})
 	d.stop()
 
+	// The same at the start: what is on disk holds, and what is decided now is on it
+	// once there is room.
 	fill()
-	cmd := exec.Command(binary, "run", "--state", state, "--listen", "udp:"+server)
-	said, err := cmd.CombinedOutput()
-	if err == nil || !strings.Contains(string(said), "the disk is full") || strings.Count(string(said), "\n") > 2 {
-		t.Errorf("on a full disk it starts or says (%v):\n%s", err, said)
+	d.launch()
+	if d.table(&bans, "bans", "list"); len(bans) != 2 {
+		t.Errorf("bans after a start on a full disk: %v", bans)
 	}
+	inMemory(t, d, "the disk is full", "make room")
+	must(t, "bob registers", sipp{scenario: "register", local: bob, remote: server, user: "bob", password: "secret-b"}.run(t, nil))
+	d.ask("bans", "add", "192.0.2.68", "--for", "1h")
+	d.ask("account", "add", "carol", "--password", "file:"+secretFile(t))
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	backOnDisk(t, d, 3)
+	var bindings []struct {
+		User     string
+		Bindings []string
+	}
+	d.table(&bindings, "account", "list")
+	for _, a := range bindings {
+		if a.User == "bob" && len(a.Bindings) != 1 {
+			t.Errorf("bob registered while the store was in memory: %v", bindings)
+		}
+	}
+	if len(bindings) != 3 {
+		t.Errorf("accounts: %v", bindings)
+	}
+}
+
+// inMemory checks that the daemon says wherever one looks that it cannot write.
+func inMemory(t *testing.T, d *daemon, why, do string) {
+	t.Helper()
+	if n := strings.Count(d.log.String(), "the store cannot be written"); n != 1 {
+		t.Errorf("the log says so %d times:\n%s", n, d.log.String())
+	}
+	for _, command := range []string{"status", "doctor"} {
+		out, _ := d.try(command) // the exit code of doctor is for people
+		if !strings.Contains(out, "IN MEMORY") || !strings.Contains(out, why) || !strings.Contains(out, do) {
+			t.Errorf("%s does not say why (%s) and what to do (%s):\n%s", command, why, do, out)
+		}
+	}
+}
+
+// backOnDisk waits until the store is written again, kills the daemon, and checks
+// that the bans are all there after that.
+func backOnDisk(t *testing.T, d *daemon, want int) {
+	t.Helper()
+	eventually(t, "the store is on disk again", func() bool { return strings.Contains(d.ask("status"), "on disk") })
+	d.kill()
+	d.launch()
+	var bans []struct{ Prefix string }
+	if d.table(&bans, "bans", "list"); len(bans) != want {
+		t.Errorf("bans on disk: %v, want %d", bans, want)
+	}
+}
+
+func secretFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := writeFile(path, "secret-c"); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
