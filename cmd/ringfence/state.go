@@ -114,6 +114,9 @@ func (g *guardian) examineState(say func(what string, ok bool, do, form string, 
 		}
 		say("state", false, out.Do+"; it is written again by itself, and what is decided until then is lost if ringfence ends before", "%s cannot be written, so everything is kept in memory: %v; %s", g.cfg.Store.Dir, out.Why, read)
 	}
+	if err := g.store.Unread(); err != nil {
+		say("state", false, "restart ringfence", "some of what %s holds was not read at the start: %v", g.cfg.Store.Dir, err)
+	}
 	used, quota := g.store.Size(), int64(g.cfg.Store.Quota)
 	say("store", used < quota, "raise store.quota or lower record.keep", "%s", g.storeText())
 	say("control socket", true, "", "%s", g.control)

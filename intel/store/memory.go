@@ -30,6 +30,15 @@ type Outage struct {
 // Outage is nil while the store is where it belongs.
 func (s *Badger) Outage() *Outage { return s.outage.Load() }
 
+// Unread says why some of what is on disk was not read at the start, although the
+// store is there again: the next start reads it. Nil if all was read.
+func (s *Badger) Unread() error {
+	if err := s.unread.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 var (
 	errFullDisk = errors.New("the disk is full")
 	errLocked   = errors.New("another ringfence holds it; stop that one or give --state another directory")
@@ -150,8 +159,14 @@ func (s *Badger) back(ctx context.Context) {
 		s.aside.Store(&aside)
 	}
 	s.full.Store(false)
+	if left := s.Outage().Left; left != nil && aside == "" {
+		s.unread.Store(&left)
+	}
 	s.outage.Store(nil)
 	s.o.Log.Info("the store is on disk again, with all that was decided meanwhile", "store", s.dir)
+	if err := s.Unread(); err != nil {
+		s.o.Log.Warn("what was on disk before could not all be read: restart to read it", "store", s.dir, "why", err)
+	}
 }
 
 // move brings everything to another place, and the store with it. What is written

@@ -58,6 +58,7 @@ type Badger struct {
 	changed changed
 	outage  atomic.Pointer[Outage] // nil: at is where the store belongs
 	aside   atomic.Pointer[string] // where the store before is that could not be read; nil if there is none
+	unread  atomic.Pointer[error]  // see Unread
 	full    atomic.Bool            // over the quota or out of disk: history is not written
 	dropped atomic.Uint64
 
