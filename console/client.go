@@ -34,7 +34,7 @@ func NewClient(state string, sockets ...string) *Client {
 			if err == nil {
 				return conn, nil
 			}
-			if first == nil || absent(first) {
+			if first == nil { // the others may be of other users
 				first = err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -77,11 +78,27 @@ func writable(dir string, room int64) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
-		return &fs.PathError{Op: "write", Path: dir, Err: err}
+	if err := access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return err
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range files { // Badger takes what it may not open for damage, or ends the process
+		if err := access(filepath.Join(dir, f.Name()), unix.R_OK|unix.W_OK); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	if left := free(dir); left < room {
 		return fmt.Errorf("%w: %d MiB are left, and it takes %d MiB", errFullDisk, left>>20, room>>20)
+	}
+	return nil
+}
+
+func access(path string, mode uint32) error {
+	if err := unix.Faccessat(unix.AT_FDCWD, path, mode, unix.AT_EACCESS); err != nil {
+		return &fs.PathError{Op: "write", Path: path, Err: err}
 	}
 	return nil
 }
