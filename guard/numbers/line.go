@@ -212,6 +212,21 @@ func (l *line) next(from int) (b breach, ok bool) {
 	return b, true
 }
 
+// mostBreaches is how often readers may part in one text. Nobody dials anything that
+// is more broken, and to read that in every way is what an attacker would have us do.
+const mostBreaches = 32
+
+// broken tells whether there are more breaches than that.
+func (l *line) broken() bool {
+	n := 0
+	for b, ok := l.next(0); ok; b, ok = l.next(b.to) {
+		if n++; n > mostBreaches {
+			return true
+		}
+	}
+	return false
+}
+
 // nameAt is where the next letters of a name begin, or the end.
 func (l *line) nameAt(from int) int {
 	for b, ok := l.next(from); ok; b, ok = l.next(b.to) {

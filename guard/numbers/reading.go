@@ -169,6 +169,10 @@ func (r *readings) read(p *plan, text []byte, local bool) {
 	own := l.n
 	r.parameters(p, &l, params)
 
+	if l.broken() && !uuid(head) {
+		r.over = true
+		return
+	}
 	k := p.look(&l, own)
 	w := weights{firm, firm}
 	if k.lettered || local || k.soft {
@@ -370,7 +374,7 @@ func (p *plan) readURI(r *readings, x *index.Message, u *index.URI, number []byt
 		}
 		r.read(p, next, local)
 		text = append(text[:0], next...)
-		if !any || bytes.IndexByte(text, '%') < 0 {
+		if r.over || !any || bytes.IndexByte(text, '%') < 0 {
 			return
 		}
 	}

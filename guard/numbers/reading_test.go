@@ -30,7 +30,7 @@ func TestOrdinaryDialling(t *testing.T) {
 		"sip:3000-1@x", "sip:2f1c0a9e-1b7d-4b5e-9f53-0b1c2d3e4f50@x", "sip:parking+701@x", "sip:alice+home@x", "sip:room12@x", "sip:1001_1@x",
 		"sip:112@x", "sip:1-1-2@x", "sip:sos@x", "urn:service:sos", "sip:9112@x", "sip:john99@x", "sip:a1b2c3@x", "sip:agent007@x", "sip:00@x",
 		"sip:0@x", "sip:9@x", "sip:anonymous@x", "sip:x", "sip:%2B37167000000@x", "sip:37167000000%23@x", "sip:1234%2Babc@x",
-		"sip:+37167000000;npdi@x", "sip:jane%40example.com@x", "sip:ext100@x", "sip:v12345678@x", "sip:dev-8f3a2b1c@x",
+		"sip:+37167000000;npdi@x", "sip:jane%40example.com@x", "sip:ext100@x", "sip:" + strings.Repeat("1a2b", 8) + "@x", "sip:x" + strings.Repeat("a1", 30) + "@x", "sip:v12345678@x", "sip:dev-8f3a2b1c@x",
 	} {
 		for name, plan := range map[string]Config{"anywhere": anywhere, "Latvia": latvia, "America": america} {
 			p := mustPlan(t, plan)
@@ -69,6 +69,7 @@ func TestTwoNumbersAreDoubtful(t *testing.T) {
 	p := mustPlan(t, anywhere)
 	for _, target := range []string{
 		"sip:+37167000000+37128000000@x", "sip:0037167000000w0037128000000@x", "sip:0037167000000x0037128000000@x", "sip:" + strings.Repeat("1", 600) + "@x",
+		"sip:" + strings.Repeat("+1900", 40) + "@x", "sip:" + strings.Repeat("1a", 40) + "@x",
 	} {
 		var r readings
 		if p.readCall(&r, call(t, "INVITE", target)); !r.doubtful() {
