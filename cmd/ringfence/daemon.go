@@ -324,12 +324,11 @@ func (g *guardian) Doctor(ctx context.Context) []console.Finding {
 	g.examineDNS(say)
 	examineSockets(g.proxy.Sockets(), say)
 	if g.geo != nil {
-		wrong := g.geo.Wrong()
-		text := "every database is in use"
+		wrong, text := errors.Join(g.geo.Problems()...), "every database is in use"
 		if wrong != nil {
 			text = wrong.Error()
 		}
-		say("geo", wrong == nil, "put it in place; it is read within half a minute", "%s", text)
+		say("geo", wrong == nil, "put it in place; it is read within seconds, and until then rules that ask for it follow their on_error, or what was loaded before", "%s", text)
 	}
 	g.examineState(say)
 	say("history", g.store.Dropped() == 0 && g.recorder.Dropped() == 0, "make room on the disk", "%d entries dropped", g.store.Dropped()+g.recorder.Dropped())

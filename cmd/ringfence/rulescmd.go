@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -16,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringfence/console"
-	"ringfence/intel/geo"
 	"ringfence/rules"
 )
 
@@ -220,7 +217,7 @@ func newCheck(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return checkAll(c.Context(), c.OutOrStdout(), cfg)
+			return f.checkAll(c.Context(), c.OutOrStdout(), cfg)
 		},
 	}
 	f.register(c.Flags())
@@ -228,7 +225,7 @@ func newCheck(g *globals) *cobra.Command {
 }
 
 // checkAll checks what a start would, and opens nothing that it would change.
-func checkAll(ctx context.Context, w io.Writer, cfg *config) error {
+func (f *runFlags) checkAll(ctx context.Context, w io.Writer, cfg *config) error {
 	source, err := sourceOf(cfg.Rules)
 	if err != nil {
 		return err
@@ -247,8 +244,8 @@ func checkAll(ctx context.Context, w io.Writer, cfg *config) error {
 			bad = true
 		}
 	}
-	if err := checkFiles(cfg); err != nil {
-		fmt.Fprintln(w, err)
+	if missing := f.files(cfg); len(missing) > 0 {
+		fmt.Fprintln(w, missing)
 		bad = true
 	}
 	if bad {
@@ -280,24 +277,4 @@ func newFacts(g *globals) *cobra.Command {
 			return g.show(c.OutOrStdout(), all, "FACT\tTYPE\tFROM STAGE\tMEANING", rows)
 		},
 	}
-}
-
-// checkFiles reads the databases and certificates that a configuration names. The
-// error has a line for each that cannot be used, with its setting.
-func checkFiles(cfg *config) error {
-	var bad []error
-	for i, path := range cfg.Geo {
-		if err := geo.Open(geo.Options{Paths: []string{path}}).Wrong(); err != nil {
-			bad = append(bad, fmt.Errorf("geo.%d: %w", i, err))
-		}
-	}
-	for i, l := range cfg.Listen {
-		if l.Certificate == "" || l.Key == "" {
-			continue
-		}
-		if _, err := tls.LoadX509KeyPair(l.Certificate, l.Key); err != nil {
-			bad = append(bad, fmt.Errorf("listen.%d.certificate: %w", i, err))
-		}
-	}
-	return errors.Join(bad...)
 }

@@ -41,7 +41,7 @@ func run(ctx context.Context, w io.Writer, g *globals, f *runFlags) error {
 		return err
 	}
 	if f.checkOnly {
-		return checkAll(ctx, w, cfg)
+		return f.checkAll(ctx, w, cfg)
 	}
 	// A guard shares its host with a PBX: some garbage is cheaper than much
 	// collecting, within a bound. GOGC and GOMEMLIMIT stand over it.

@@ -23,7 +23,7 @@ import (
 // Options says which databases and how often their files are looked at.
 type Options struct {
 	Paths []string      // Country, City and ASN databases
-	Look  time.Duration // default 30 s
+	Look  time.Duration // default 10 s
 	Cache int           // addresses remembered, rounded up to a power of two; default 65,536
 	Log   *slog.Logger
 }
@@ -39,11 +39,11 @@ type DB struct {
 }
 
 type file struct {
-	path   string
-	read   atomic.Pointer[reader] // nil until it could be read once
-	change time.Time
-	size   int64
-	wrong  error // why it could not be read at the last look; nil if it could
+	path    string
+	read    atomic.Pointer[reader] // nil: it could not be read yet
+	change  time.Time              // of what was read last, be it broken
+	size    int64
+	problem error // with the file as it is; nil if that is what read has
 }
 
 type reader struct {
@@ -56,17 +56,22 @@ type answer struct {
 	addr    netip.Addr
 	country string
 	asn     uint32
-	blind   bool // a database was not there to ask
+	none    bool // there was no database of countries
+	noASN   bool // there was none of networks
 }
 
-// ErrMissing is the answer while a database that might know could not be read yet.
-var ErrMissing = errors.New("a geo database is missing")
+// What is asked of a database that is not there, or broken and never was good. Rules
+// see it through on_error.
+var (
+	ErrNoCountries = errors.New("no database of countries is loaded")
+	ErrNoNetworks  = errors.New("no database of networks is loaded")
+)
 
-// Open opens the databases. One that is missing or broken is said in the log, with
-// what to do, and read once it is there: until then its answers are ErrMissing.
+// Open opens the databases. One that is missing or broken is said on the log once,
+// and read when it changes.
 func Open(o Options) *DB {
 	if o.Look <= 0 {
-		o.Look = 30 * time.Second
+		o.Look = 10 * time.Second
 	}
 	n := 1
 	for n < max(o.Cache, 1) || o.Cache <= 0 && n < 65536 {
@@ -78,30 +83,37 @@ func Open(o Options) *DB {
 	d := &DB{o: o, seed: maphash.MakeSeed(), cache: make([]atomic.Pointer[answer], n)}
 	for _, p := range o.Paths {
 		f := &file{path: p}
-		if f.wrong = f.load(); f.wrong != nil {
-			o.Log.Error("countries and networks are not known until it is there", "error", f.wrong)
+		if f.problem = f.load(); f.problem != nil {
+			o.Log.Error("rules that ask where an address is follow their on_error", "error", f.problem)
 		}
 		d.files = append(d.files, f)
 	}
 	return d
 }
 
-// Wrong is what is wrong with the databases, nil if nothing is.
-func (d *DB) Wrong() error {
+// Check tells what is wrong with a database, and what to do.
+func Check(path string) error { return (&file{path: path}).load() }
+
+// Problems are what is wrong with the files as they are now.
+func (d *DB) Problems() []error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var errs []error
+	var out []error
 	for _, f := range d.files {
-		errs = append(errs, f.wrong)
+		if f.problem != nil {
+			out = append(out, f.problem)
+		}
 	}
-	return errors.Join(errs...)
+	return out
 }
 
 func (f *file) load() error {
 	info, err := os.Stat(f.path)
 	if err != nil {
+		f.change, f.size = time.Time{}, 0
 		return fmt.Errorf("geo database: %w; put a MaxMind .mmdb file there or leave it out of the configuration", err)
 	}
+	f.change, f.size = info.ModTime(), info.Size()
 	text, err := os.ReadFile(f.path) // whole: a file that is replaced in place must not change under us
 	if err != nil {
 		return fmt.Errorf("geo database: %w", err)
@@ -116,33 +128,30 @@ func (f *file) load() error {
 		return fmt.Errorf("geo database %s is a %s database; want Country, City or ASN", f.path, kind)
 	}
 	f.read.Store(&reader{r, asn})
-	f.change, f.size = info.ModTime(), info.Size()
 	return nil
 }
 
 // Country is the ISO 3166-1 code of where an address is; guard.ErrNotFound if
-// nobody knows, ErrMissing if a database that might is not there.
+// nobody knows, ErrNoCountries if there is nothing to know it from.
 func (d *DB) Country(a netip.Addr) (string, error) {
-	x := d.look(a)
-	switch {
+	switch x := d.look(a); {
 	case x.country != "":
 		return x.country, nil
-	case x.blind:
-		return "", ErrMissing
+	case x.none:
+		return "", ErrNoCountries
 	}
 	return "", guard.ErrNotFound
 }
 
 // ASN is the number of the network that announces an address;
-// guard.ErrNotFound if nobody knows, ErrMissing if a database that might is not
-// there.
+// guard.ErrNotFound if nobody knows, ErrNoNetworks if there is nothing to know it
+// from.
 func (d *DB) ASN(a netip.Addr) (uint32, error) {
-	x := d.look(a)
-	switch {
+	switch x := d.look(a); {
 	case x.asn != 0:
 		return x.asn, nil
-	case x.blind:
-		return 0, ErrMissing
+	case x.noASN:
+		return 0, ErrNoNetworks
 	}
 	return 0, guard.ErrNotFound
 }
@@ -154,12 +163,14 @@ func (d *DB) look(a netip.Addr) *answer {
 	if x := slot.Load(); x != nil && x.addr == a && x.loads == loads {
 		return x
 	}
-	x := &answer{loads: loads, addr: a}
+	x := &answer{loads: loads, addr: a, none: true, noASN: true}
 	for _, f := range d.files {
 		r := f.read.Load()
 		if r == nil {
-			x.blind = true
-		} else if r.asn {
+			continue
+		}
+		x.none, x.noASN = x.none && r.asn, x.noASN && !r.asn
+		if r.asn {
 			if n, err := r.ASN(a); err == nil {
 				x.asn = uint32(n.AutonomousSystemNumber)
 			}
@@ -174,8 +185,8 @@ func (d *DB) look(a netip.Addr) *answer {
 	return x
 }
 
-// Run loads a database again when its file changes, until ctx ends. A broken
-// new one is said once and the old one kept.
+// Run loads a database when its file changes or appears, until ctx ends. A broken
+// new one is said, and the old one kept.
 func (d *DB) Run(ctx context.Context) error {
 	t := time.NewTicker(d.o.Look)
 	defer t.Stop()
@@ -185,29 +196,26 @@ func (d *DB) Run(ctx context.Context) error {
 			return nil
 		case <-t.C:
 			if err := d.Reload(); err != nil {
-				d.o.Log.Warn("the old geo database stays in use", "error", err)
+				d.o.Log.Warn("what was loaded of it before stays in use", "error", err)
 			}
 		}
 	}
 }
 
-// Reload loads the databases whose files changed. An error is what was not wrong
-// before.
+// Reload loads the databases whose files changed. The error is what is wrong with
+// those.
 func (d *DB) Reload() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var errs []error
 	for _, f := range d.files {
 		info, err := os.Stat(f.path)
-		if err == nil && info.ModTime().Equal(f.change) && info.Size() == f.size {
-			f.wrong = nil // it is the one that is in use
-			continue
+		same := err != nil && f.change.IsZero() || err == nil && info.ModTime().Equal(f.change) && info.Size() == f.size
+		if same {
+			continue // be it as missing or as broken as before
 		}
-		before := f.wrong
-		if f.wrong = f.load(); f.wrong != nil {
-			if before == nil || before.Error() != f.wrong.Error() {
-				errs = append(errs, f.wrong)
-			}
+		if f.problem = f.load(); f.problem != nil {
+			errs = append(errs, f.problem)
 			continue
 		}
 		d.loads.Add(1)

@@ -53,44 +53,57 @@ func TestLookUp(t *testing.T) {
 	}
 }
 
-// TestBrokenAtStart: what is not there, or is no database, is said with what to do,
-// its answers are errors and not "nowhere", and it is used once it is there.
+// A database that is missing or broken at the start is an error for who asks, said
+// once, and read when it is there.
 func TestBrokenAtStart(t *testing.T) {
-	whole, err := os.ReadFile(corpus(t, "GeoIP2-Country-Test.mmdb"))
-	if err != nil {
+	good := corpus(t, "GeoIP2-Country-Test.mmdb")
+	broken := filepath.Join(t.TempDir(), "broken.mmdb")
+	if err := os.WriteFile(broken, []byte("<html>please log in</html>"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dir, a := t.TempDir(), netip.MustParseAddr("81.2.69.160")
-	for text, want := range map[string]string{"<html>please log in</html>": "download it again", "": "put a MaxMind .mmdb file there"} {
-		path := filepath.Join(dir, "db.mmdb")
-		_ = os.Remove(path) // of the round before
-		if text != "" {
-			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
+	a := netip.MustParseAddr("81.2.69.160")
+	for path, want := range map[string]string{broken: "download it again", broken + "x": "put a MaxMind .mmdb file there"} {
+		if err := Check(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", path, err, want)
 		}
 		var log bytes.Buffer
 		d := Open(Options{Paths: []string{path}, Log: slog.New(slog.NewTextHandler(&log, nil))})
-		if err := d.Wrong(); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(log.String(), want) {
-			t.Errorf("%v, want %q; the log says %s", err, want, log.String())
+		if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), want) {
+			t.Errorf("%s: %d lines: %s", path, n, log.String())
 		}
-		if c, err := d.Country(a); !errors.Is(err, ErrMissing) {
-			t.Errorf("without a database %s is in %q, %v", a, c, err)
+		if _, err := d.Country(a); !errors.Is(err, ErrNoCountries) {
+			t.Errorf("%s: %v", path, err)
 		}
-		if _, err := d.ASN(a); !errors.Is(err, ErrMissing) {
-			t.Errorf("without a database the network is known: %v", err)
+		if _, err := d.ASN(a); !errors.Is(err, ErrNoNetworks) {
+			t.Errorf("%s: %v", path, err)
 		}
 		if err := d.Reload(); err != nil {
-			t.Errorf("the same is said again: %v", err)
+			t.Errorf("%s: said again: %v", path, err)
 		}
-		if err := os.WriteFile(path, whole, 0o600); err != nil {
+		if len(d.Problems()) != 1 {
+			t.Errorf("%s: %v", path, d.Problems())
+		}
+		text, err := os.ReadFile(good)
+		if err == nil {
+			err = os.WriteFile(path, text, 0o600)
+		}
+		if err = errors.Join(err, d.Reload()); err != nil {
 			t.Fatal(err)
 		}
-		if err := d.Reload(); err != nil || d.Wrong() != nil {
-			t.Errorf("it is there now, and yet %v, %v", err, d.Wrong())
+		if c, err := d.Country(a); c != "GB" || err != nil || len(d.Problems()) != 0 || Check(path) != nil {
+			t.Errorf("%s: %q, %v, %v", path, c, err, d.Problems())
 		}
-		if c, err := d.Country(a); c != "GB" || err != nil {
-			t.Errorf("%s is in %q, %v", a, c, err)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Reload(); err == nil || len(d.Problems()) != 1 {
+			t.Errorf("%s is gone: %v", path, err)
+		}
+		if err := d.Reload(); err != nil {
+			t.Errorf("%s: said again: %v", path, err)
+		}
+		if c, _ := d.Country(a); c != "GB" {
+			t.Errorf("%s: what was loaded does not stay", path)
 		}
 	}
 }
